@@ -1,0 +1,1 @@
+"""The command ``glm``: one short file a command; parses, calls, prints."""

@@ -1,0 +1,35 @@
+"""``glm config``: look at presets and merged configurations."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(help="Look at presets and merged configurations.", no_args_is_help=True)
+
+OVERRIDES = typer.Option([], "--set", metavar="A.B=C", help="Override one value; may be repeated.")
+
+
+@app.command()
+def show(
+    config: str = typer.Argument("tiny", help="A preset or a YAML file."),
+    overrides: list[str] = OVERRIDES,
+) -> None:
+    """Print the whole merged configuration, each value with where it comes from."""
+    from glm130b.config import load_config
+    from glm130b.planning import parameter_count
+
+    merged = load_config(config, overrides)
+    run = merged.run
+    typer.echo(merged.describe())
+    typer.echo(f"# {parameter_count(run.model):,} parameters, {run.total_samples:,} sequences of {run.data.seq_length}")
+
+
+@app.command("list")
+def list_presets() -> None:
+    """List the presets."""
+    from glm130b.config import load_config, preset_names
+    from glm130b.planning import parameter_count
+
+    found = {name: parameter_count(load_config(name).run.model) for name in preset_names()}
+    for name in sorted(found, key=lambda name: found[name]):
+        typer.echo(f"{name:<8}{found[name] / 1e6:>12,.1f} M parameters")

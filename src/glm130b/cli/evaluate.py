@@ -1,0 +1,39 @@
+"""``glm eval``: how good a model is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+app = typer.Typer(help="Measure a model.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+@app.command()
+def heldout(
+    run: Path = typer.Argument(Path("runs/demo"), help="A run: its configuration and held-out documents are used."),
+    model: Path = typer.Option(None, help="Another model folder to measure on them; default the newest checkpoint."),
+    bits: int = typer.Option(None, help="Quantise the weights while loading: 8 or 4."),
+    sequences: int = typer.Option(None, min=1, help="Sequences of each source and objective; default as configured."),
+    device: str = typer.Option("auto", help="cpu, cuda, …; auto takes a GPU where there is one."),
+) -> None:
+    """Print the loss on documents kept out of training, by source and objective, in nats a token."""
+    from glm130b.cli.quantize import checked_bits
+    from glm130b.config import load_config
+    from glm130b.corpus import open_prepared
+    from glm130b.interop import load
+    from glm130b.training import heldout_loss
+
+    network, tokenizer = load(model or run, device=device, bits=None if bits is None else checked_bits(bits))
+    config = load_config(run / "config.yaml").run
+    corpus = open_prepared(run / "data")
+    losses = heldout_loss(network, config, corpus.heldout, tokenizer.special, sequences=sequences)
+    if not losses:
+        typer.echo("Nothing is held out: data.heldout is 0 or the corpus is too small.")
+    for name, loss in losses.items():
+        typer.echo(f"{name:<24}{loss:.4f}")

@@ -1,0 +1,64 @@
+"""Entry point: the list of commands, and errors turned into sentences and exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from glm130b import __version__
+from glm130b.cli import config, demo, evaluate, fill, quantize, samples, tokenizer, train
+from glm130b.errors import GLMError
+
+_EPILOG = (
+    "Exit codes: 0 done; 1 a bug; 2 wrong usage; 3 configuration; 4 text, data or tokenizer; "
+    "5 model or checkpoint; 6 disk, memory or device; 130 and 143 stopped by a signal, saved."
+)
+
+app = typer.Typer(
+    help="GLM-130B in the open: pre-train, quantise and use English-Chinese blank-infilling models.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo.demo)
+app.command()(train.train)
+app.command()(fill.fill)
+app.command()(fill.generate)
+app.command()(quantize.quantize)
+app.add_typer(evaluate.app, name="eval")
+app.add_typer(samples.app, name="samples")
+app.add_typer(tokenizer.app, name="tokenizer")
+app.add_typer(config.app, name="config")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"glm130b {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; ends the process with a documented exit code."""
+    try:
+        app()
+    except GLMError as error:
+        typer.echo(f"Error: {error.problem}", err=True)
+        if error.next_step:
+            typer.echo(error.next_step, err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except KeyboardInterrupt:
+        typer.echo("Stopped.", err=True)
+        sys.exit(130)

@@ -1,0 +1,110 @@
+"""What a person sees while a run goes on: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from glm130b.config import RunConfig
+from glm130b.corpus import Document
+from glm130b.model import GLM
+from glm130b.training import Progress as RunProgress
+from glm130b.training import Schedule
+from glm130b.training.metrics import Record
+
+_LOG_SECONDS = 10.0
+
+
+@contextmanager
+def preparing() -> Iterator[Callable[[str, Document], None]]:
+    """Show documents and bytes while sources are tokenised."""
+    console = Console()
+    documents = num_bytes = 0
+    with console.status("Tokenising …") as status:
+
+        def note(source: str, document: Document) -> None:
+            nonlocal documents, num_bytes
+            documents += 1
+            num_bytes += len(document.text.encode())
+            if documents % 50 == 0:
+                status.update(f"Tokenising {source}: {documents} documents, {num_bytes / 1e6:.1f} MB")
+
+        yield note
+    if documents:
+        console.print(f"Tokenised {documents} documents, {num_bytes / 1e6:.1f} MB.")
+
+
+class TrainingProgress:
+    """A reporter that draws a progress bar, or prints a line every ten seconds where there is no terminal."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self._console = Console(highlight=False)
+        self._last_line = 0.0
+        self._bar = Progress(
+            TextColumn("step {task.fields[step]}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%  loss {task.fields[loss]:.4f}  {task.fields[speed]:,.0f} tokens/s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def begin(self, model: GLM, schedule: Schedule, progress: RunProgress) -> None:
+        """Say what is about to be trained, and from where."""
+        count = sum(parameter.numel() for parameter in model.parameters())
+        start = f", resuming after step {progress.step}" if progress.step else ""
+        self._console.print(f"{self._config.name}: {count / 1e6:.1f} M parameters{start}")
+        total = self._end(schedule)
+        self._task = self._bar.add_task(
+            "", total=total, completed=progress.samples, step=progress.step, loss=float("nan"), speed=0.0
+        )
+
+    def _end(self, schedule: Schedule) -> int:
+        """Samples at which the run stops."""
+        last = self._config.train.max_steps
+        for step, (samples, _) in enumerate(schedule.steps()) if last is not None else ():
+            if step == last:
+                return samples
+        return schedule.total
+
+    def step(self, record: Record) -> None:
+        """Show one step."""
+        self._bar.update(
+            self._task,
+            completed=record["samples"],
+            step=record["step"],
+            loss=record["loss"],
+            speed=record["tokens_per_second"],
+        )
+        line = f"step {record['step']}  loss {record['loss']:.4f}  {record['tokens_per_second']:,.0f} tokens/s"
+        if "heldout_loss" in record:
+            held = record["heldout_loss"].get("all")
+            shown = "nothing is held out" if held is None else f"held-out loss {held:.4f}"
+            self._console.print(f"{line}  {shown}")
+        elif not self._console.is_terminal and time.monotonic() - self._last_line > _LOG_SECONDS:
+            self._console.print(line)
+        else:
+            return
+        self._last_line = time.monotonic()
+
+    def saved(self, path: Path) -> None:
+        """Checkpoints come and go without a word; the last one is named at the end."""

@@ -1,0 +1,39 @@
+"""The whole run as one tree of frozen, validated values: YAML in, YAML out."""
+
+from glm130b.config.load import MergedConfig, load_config, preset_names
+from glm130b.config.schema import (
+    BatchConfig,
+    CheckpointConfig,
+    DataConfig,
+    EmbeddingGradientShrink,
+    EvalConfig,
+    LearningRateConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    ParallelConfig,
+    RunConfig,
+    SourceConfig,
+    TrainConfig,
+)
+from glm130b.config.units import Amount
+
+__all__ = [
+    "Amount",
+    "BatchConfig",
+    "CheckpointConfig",
+    "DataConfig",
+    "EmbeddingGradientShrink",
+    "EvalConfig",
+    "LearningRateConfig",
+    "MergedConfig",
+    "ModelConfig",
+    "ObjectiveConfig",
+    "OptimizerConfig",
+    "ParallelConfig",
+    "RunConfig",
+    "SourceConfig",
+    "TrainConfig",
+    "load_config",
+    "preset_names",
+]

@@ -1,0 +1,237 @@
+"""From YAML files, presets and ``--set`` to one validated tree that remembers where each value came from."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from glm130b.config.schema import RunConfig
+from glm130b.errors import ConfigError
+
+_PRESETS = Path(__file__).resolve().parent.parent / "configs"
+
+Key = tuple[str, ...]
+Leaves = dict[Key, tuple[Any, str]]
+"""Every leaf of the tree: its dotted path, value and origin."""
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that ship with the package."""
+    return sorted(path.stem for path in _PRESETS.glob("*.yaml"))
+
+
+@dataclass(frozen=True)
+class MergedConfig:
+    """A validated run and the origin of each value that is not a default."""
+
+    run: RunConfig
+    origins: dict[Key, str]
+
+    def tree(self) -> dict[str, Any]:
+        """The whole tree as plain YAML values."""
+        return self.run.model_dump(mode="json")
+
+    def describe(self) -> str:
+        """The whole tree as YAML, each value with its origin in a comment."""
+        lines: list[tuple[str, str]] = []
+        for path, value, is_leaf in _walk(self.tree()):
+            indent = "  " * (len(path) - 1)
+            if is_leaf:
+                lines.append((f"{indent}{path[-1]}: {_scalar(value)}", self.origins.get(path, "default")))
+            else:
+                lines.append((f"{indent}{path[-1]}:", ""))
+        width = max(len(text) for text, origin in lines if origin) + 2
+        return "\n".join(f"{text:<{width}}# {origin}" if origin else text for text, origin in lines)
+
+
+def load_config(source: str | Path, overrides: Sequence[str] = ()) -> MergedConfig:
+    """Read a preset or YAML file, follow ``extends``, apply ``a.b=c`` overrides and validate.
+
+    Args:
+        source: name of a preset, or path of a YAML file.
+        overrides: texts such as ``train.max_steps=60``; a mapping replaces what is below its key.
+
+    Raises:
+        ConfigError: file missing, YAML malformed, key unknown, or value out of bounds.
+    """
+    leaves: Leaves = {}
+    _merge(leaves, _read(_locate(str(source), None), ()))
+    for text in overrides:
+        key, value = _parse_override(text)
+        _put(leaves, key, value, "--set")
+    return _validate(leaves)
+
+
+def _locate(name: str, relative_to: Path | None) -> Path:
+    path = Path(name)
+    if relative_to is not None and not path.is_absolute():
+        path = relative_to / path
+    if path.is_file():
+        return path
+    preset = _PRESETS / f"{name}.yaml"
+    if preset.is_file():
+        return preset
+    close = difflib.get_close_matches(path.stem, preset_names(), n=1)
+    raise ConfigError(
+        f"There is no config file or preset {name!r}.",
+        (f"Did you mean {close[0]!r}? " if close else "") + f"Presets are {', '.join(preset_names())}.",
+    )
+
+
+def _read(path: Path, chain: tuple[Path, ...]) -> Leaves:
+    path = path.resolve()
+    if path in chain:
+        raise ConfigError(
+            f"{path.name} extends itself, by way of {' -> '.join(p.name for p in chain)}.",
+            "Break the circle.",
+        )
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 (byte {error.start}).", "Save it as UTF-8.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {_yaml_fault(error)}.", "Mend that line.") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions.") from None
+    own = dict(_leaves_of(root, path)) if root is not None else {}
+    leaves: Leaves = {}
+    parents, _ = own.pop(("extends",), ([], ""))
+    for parent in [parents] if isinstance(parents, str) else parents:
+        _merge(leaves, _read(_locate(str(parent), path.parent), (*chain, path)))
+    _merge(leaves, own)
+    return leaves
+
+
+def _yaml_fault(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f"line {mark.line + 1}: " if mark is not None else ""
+    return f"{where}{getattr(error, 'problem', None) or error}"
+
+
+def _leaves_of(node: yaml.Node, path: Path, key: Key = ()) -> Iterator[tuple[Key, tuple[Any, str]]]:
+    origin = f"{path.name}:{node.start_mark.line + 1}"
+    if isinstance(node, yaml.MappingNode) and (node.value or not key):
+        seen: set[str] = set()
+        for key_node, value_node in node.value:
+            name = str(key_node.value)
+            if name in seen:
+                line = key_node.start_mark.line + 1
+                raise ConfigError(f"{path.name}:{line} has the key {'.'.join((*key, name))} twice.", "Keep one.")
+            seen.add(name)
+            yield from _leaves_of(value_node, path, (*key, name))
+    elif not key:
+        raise ConfigError(
+            f"{path} does not hold a mapping of settings.", "Start from a preset: `glm config show tiny`."
+        )
+    else:
+        loader = yaml.SafeLoader("")
+        try:
+            yield key, (loader.construct_object(node, deep=True), origin)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{origin}: {_yaml_fault(error)}.", "Use plain YAML values.") from None
+
+
+def _parse_override(text: str) -> tuple[Key, Any]:
+    name, separator, value = text.partition("=")
+    if not separator or not all(name.split(".")):
+        raise ConfigError(f"--set {text!r} is not of the form a.b=c.", "For example: --set train.max_steps=60.")
+    try:
+        return tuple(name.strip().split(".")), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text!r}: the value is not valid YAML: {_yaml_fault(error)}.", "Quote it.") from None
+
+
+def _put(leaves: Leaves, key: Key, value: Any, origin: str) -> None:
+    for other in [k for k in leaves if k[: len(key)] == key or key[: len(k)] == k]:
+        del leaves[other]
+    leaves[key] = (value, origin)
+
+
+def _merge(leaves: Leaves, other: Leaves) -> None:
+    for key, (value, origin) in other.items():
+        _put(leaves, key, value, origin)
+
+
+def _validate(leaves: Leaves) -> MergedConfig:
+    tree: dict[str, Any] = {}
+    for key, (value, _) in leaves.items():
+        branch = tree
+        for name in key[:-1]:
+            branch = branch.setdefault(name, {})
+        branch[key[-1]] = value
+    origins = {key: origin for key, (_, origin) in leaves.items()}
+    try:
+        run = RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(*_explain(error, origins)) from None
+    return MergedConfig(run, _spread(origins, run))
+
+
+def _spread(origins: dict[Key, str], run: RunConfig) -> dict[Key, str]:
+    """Give every leaf of the validated tree the origin of the closest key that was written."""
+    spread: dict[Key, str] = {}
+    for path, _, is_leaf in _walk(run.model_dump(mode="json")):
+        if is_leaf:
+            found = next((origins[path[:n]] for n in range(len(path), 0, -1) if path[:n] in origins), None)
+            if found is not None:
+                spread[path] = found
+    return spread
+
+
+def _explain(error: ValidationError, origins: dict[Key, str]) -> tuple[str, str]:
+    fault = error.errors()[0]
+    key = tuple(str(part) for part in fault["loc"])
+    name = ".".join(key)
+    where = f"{origins[key]}: " if key in origins else ""
+    if fault["type"] == "extra_forbidden":
+        guess = _closest(key)
+        hint = f"Did you mean {guess}?" if guess else "`glm config show tiny` lists every key."
+        return f"{where}unknown key {name}.", hint
+    if fault["type"] == "missing":
+        return f"The config lacks {name}.", "Add it, or extend a preset (`extends: tiny`)."
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    value = "" if isinstance(fault["input"], dict) else f" (it is {fault['input']!r})"
+    return (
+        f"{where}{name + ': ' if name else ''}{message}{value}.",
+        "`glm config show` prints what each value is and whence.",
+    )
+
+
+def _closest(key: Key) -> str | None:
+    """The known key most like ``key``: first among its siblings, then by its last name anywhere."""
+    known = list(_known_keys(RunConfig))
+    siblings = {k[-1]: ".".join(k) for k in known if k[:-1] == key[:-1]}
+    match = difflib.get_close_matches(key[-1], siblings, n=1)
+    if match:
+        return siblings[match[0]]
+    anywhere = {k[-1]: ".".join(k) for k in known}
+    match = difflib.get_close_matches(key[-1], anywhere, n=1, cutoff=0.75)
+    return anywhere[match[0]] if match else None
+
+
+def _known_keys(model: type[BaseModel], prefix: Key = ()) -> Iterator[Key]:
+    for name, field in model.model_fields.items():
+        yield (*prefix, name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _known_keys(field.annotation, (*prefix, name))
+
+
+def _walk(tree: dict[str, Any], prefix: Key = ()) -> Iterable[tuple[Key, Any, bool]]:
+    for name, value in tree.items():
+        path = (*prefix, name)
+        if isinstance(value, dict) and value:
+            yield path, None, False
+            yield from _walk(value, path)
+        else:
+            yield path, value, True
+
+
+def _scalar(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9).strip()
+    return text.removesuffix("...").strip()

@@ -1,0 +1,267 @@
+"""Every setting there is, with its default, its unit and its bounds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from glm130b.config.units import Amount, Count, Share
+
+Positive = Annotated[Count, Field(gt=0)]
+NonNegative = Annotated[Count, Field(ge=0)]
+Probability = Annotated[Share, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A branch of the tree: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(Section):
+    """Shape of the GLM transformer. Everything here is stored in a model folder's ``config.json``."""
+
+    num_layers: Positive
+    hidden_size: Positive
+    num_heads: Positive
+    ffn_size: Positive
+    """Inner size of GeGLU; 8/3 of ``hidden_size`` costs what an ordinary 4x feed-forward does."""
+    vocab_size: Positive
+    """Rows of the embedding, padding ids included."""
+    max_sequence_length: Positive
+    layernorm_epsilon: Annotated[float, Field(gt=0)] = 1e-5
+    rope_base: Annotated[float, Field(gt=1)] = 10000.0
+    rope_frequencies: Literal["fp32", "fp16"] = "fp32"
+    """Precision the inverse frequencies are rounded to; ``fp16`` is what the official code does."""
+    dropout: Annotated[Share, Field(ge=0, lt=1)] = 0.0
+    """On attention probabilities, on both residual branches and on the embedding output."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError(
+                f"hidden_size {self.hidden_size} must be an even multiple of num_heads {self.num_heads} "
+                "(rotary positions turn dimensions in pairs)"
+            )
+        return self
+
+    @property
+    def head_size(self) -> int:
+        """Dimensions of one attention head."""
+        return self.hidden_size // self.num_heads
+
+    @property
+    def deepnorm_alpha(self) -> float:
+        """Weight of the residual branch, ``(2 N)^(1/2)`` (GLM-130B, section 2.1)."""
+        return float((2 * self.num_layers) ** 0.5)
+
+
+class SourceConfig(Section):
+    """One body of text and its share of the mixture."""
+
+    path: str
+    """A ``.jsonl``, ``.jsonl.gz`` or ``.txt`` file, a folder of them, or ``bundled:en`` / ``bundled:zh``."""
+    weight: Annotated[Share, Field(gt=0)] = 1.0
+
+
+class DataConfig(Section):
+    """Where the text comes from and how it is cut."""
+
+    sources: dict[str, SourceConfig | None] = {
+        "english": SourceConfig(path="bundled:en"),
+        "chinese": SourceConfig(path="bundled:zh"),
+    }
+    """Named sources; ``null`` takes an inherited one away."""
+    tokenizer: str = "bundled"
+    """A folder or ``.model`` file, or ``bundled``."""
+    seq_length: Positive = 2048
+    piece_length: Positive | None = None
+    """Tokens of text in a sequence; default ``seq_length - 1``, the most that [gMASK] leaves room for."""
+    heldout: Annotated[Share, Field(ge=0, le=0.5)] = 0.02
+    """Share of the documents kept out of training, chosen by a hash of the document's id."""
+    order: Literal["permutation", "replacement"] = "permutation"
+    """Each piece once an epoch in a seeded order, or drawn anew each time as the authors did."""
+
+    @property
+    def text_length(self) -> int:
+        """Tokens of text in one piece."""
+        return self.piece_length or self.seq_length - 1
+
+    @property
+    def active_sources(self) -> dict[str, SourceConfig]:
+        """The sources that were not taken away with ``null``."""
+        return {name: source for name, source in self.sources.items() if source is not None}
+
+    @model_validator(mode="after")
+    def _piece_fits(self) -> Self:
+        if not self.active_sources:
+            raise ValueError("sources is empty; name at least one body of text")
+        if self.text_length > self.seq_length - 1:
+            raise ValueError(
+                f"piece_length {self.text_length} does not fit seq_length {self.seq_length}: [gMASK] needs one more"
+            )
+        return self
+
+
+class ObjectiveConfig(Section):
+    """Autoregressive blank infilling (GLM-130B, section 2.2 and configuration table)."""
+
+    mask_share: Probability = 0.3
+    """Share of the sequences with [MASK]; the others have [gMASK]."""
+    instruction_share: Probability = 0.0
+    """Share of the sequences with prompted instruction data (MIP)."""
+    windows_per_sequence: Positive = 4
+    """[MASK] windows packed into one sequence."""
+    mask_ratio: Annotated[Share, Field(gt=0, lt=0.5)] = 0.15
+    average_span_length: Annotated[float, Field(gt=0)] = 3.0
+    """Mean of the Poisson law whose weights of 1, 2, … give the span lengths."""
+    max_span_length: Positive = 39
+    short_window_probability: Probability = 0.02
+    short_window_min_length: Positive = 32
+    single_span_probability: Probability = 0.02
+    min_gmask_ratio: Annotated[Share, Field(gt=0, le=1)] = 0.2
+    overflow: Literal["fit", "cut"] = "fit"
+    """``fit`` shortens the window so that no answer is lost; ``cut`` loses what sticks out, as the authors did."""
+
+
+class OptimizerConfig(Section):
+    """AdamW. Biases and norms are not decayed."""
+
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
+    epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """Largest norm of the whole gradient."""
+
+
+class LearningRateConfig(Section):
+    """Linear warm-up, then cosine to ``minimum``, then constant; all by samples."""
+
+    peak: Annotated[float, Field(gt=0)] = 8e-5
+    initial: Annotated[float, Field(ge=0)] = 1e-7
+    minimum: Annotated[float, Field(ge=0)] = 8e-6
+    warmup: Amount = Amount(0.005, "share")
+    decay: Amount = Amount(0.9, "share")
+    """Where the cosine reaches ``minimum``, counted from the start of the run."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if max(self.initial, self.minimum) > self.peak:
+            raise ValueError(f"initial and minimum must not exceed peak {self.peak:g}")
+        return self
+
+
+class BatchConfig(Section):
+    """Sequences in a step: from ``start`` to ``end`` in steps of ``increment`` over the first ``ramp``."""
+
+    start: Positive | None = None
+    """Default: ``end``, no ramp."""
+    end: Positive = 32
+    increment: Positive = 1
+    ramp: Amount = Amount(0, "samples")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        start = self.start or self.end
+        if start > self.end or (self.end - start) % self.increment:
+            raise ValueError(f"end {self.end} must be start {start} plus a multiple of increment {self.increment}")
+        return self
+
+
+class EmbeddingGradientShrink(Section):
+    """``E = alpha E + (1 - alpha) detach(E)``: the forward pass is unchanged, the gradient is scaled."""
+
+    alpha: Annotated[float, Field(gt=0, le=1)] = 1.0
+    on_output: bool = False
+    """Also on the tied output matrix, as the authors did from the fourth week on."""
+
+
+class LossScaleConfig(Section):
+    """Dynamic loss scale for FP16."""
+
+    initial: Positive = 65536
+    window: Positive = 2000
+    hysteresis: Positive = 2
+    floor: Positive = 1
+
+
+class TrainConfig(Section):
+    """How long, how fast and on what to train."""
+
+    total: Amount = Amount(1000, "samples")
+    """Length of the run that the schedules are laid out over."""
+    max_steps: Positive | None = None
+    """Stop after this many steps, whatever ``total`` says; the schedules do not change."""
+    micro_batch_size: Positive = 1
+    """Sequences in one forward pass; gradients are summed over the passes of a step."""
+    recompute_activations: bool = False
+    """Keep only the inputs of each layer and compute the rest again in the backward pass."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    device: str = "auto"
+    """``cpu``, ``cuda``, ``cuda:1``, …; ``auto`` takes a GPU where there is one."""
+    loss: Literal["sequence", "token"] = "sequence"
+    """Mean over sequences of the mean over their targets (the authors'), or mean over all targets of a step."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    learning_rate: LearningRateConfig = LearningRateConfig()
+    batch: BatchConfig = BatchConfig()
+    embedding_gradient_shrink: EmbeddingGradientShrink = EmbeddingGradientShrink()
+    loss_scale: LossScaleConfig = LossScaleConfig()
+
+
+class CheckpointConfig(Section):
+    """When to save, and how many to keep."""
+
+    every_steps: Positive = 250
+    keep: Positive = 2
+
+
+class EvalConfig(Section):
+    """Held-out loss during training."""
+
+    every_steps: NonNegative = 0
+    """0 turns it off."""
+    sequences: Positive = 32
+
+
+class ParallelConfig(Section):
+    """The device mesh."""
+
+    tensor: Positive = 1
+    pipeline: Positive = 1
+    data: Positive = 1
+    zero_stage: Literal[0, 1, 2, 3] = 0
+
+
+class RunConfig(Section):
+    """One run, whole."""
+
+    name: str = "run"
+    seed: NonNegative = 1234
+    model: ModelConfig
+    data: DataConfig = DataConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    train: TrainConfig = TrainConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    eval: EvalConfig = EvalConfig()
+    parallel: ParallelConfig = ParallelConfig()
+    tensorboard: bool = False
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.data.seq_length > self.model.max_sequence_length:
+            raise ValueError(
+                f"data.seq_length {self.data.seq_length} exceeds model.max_sequence_length "
+                f"{self.model.max_sequence_length}; lower the one or raise the other"
+            )
+        if self.data.seq_length % self.objective.windows_per_sequence:
+            raise ValueError(
+                f"data.seq_length {self.data.seq_length} must be a multiple of "
+                f"objective.windows_per_sequence {self.objective.windows_per_sequence}"
+            )
+        return self
+
+    @property
+    def total_samples(self) -> int:
+        """Length of the run in samples; the schedules are laid out over it."""
+        return max(1, self.train.total.samples(total=0, seq_length=self.data.seq_length))

@@ -1,0 +1,89 @@
+"""Token shards in the Megatron indexed-dataset layout, memory-mapped.
+
+``<prefix>.bin`` holds the tokens of all documents one after the other; ``<prefix>.idx`` their lengths
+and offsets: magic, version 1, type code, counts, int32 lengths, int64 byte offsets, int64 document starts.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glm130b.errors import DataError
+
+_MAGIC = b"MMIDIDX\x00\x00"
+_HEADER = struct.Struct("<9sQBQQ")
+_TYPES: dict[int, type[np.generic]] = {
+    1: np.uint8,
+    2: np.int8,
+    3: np.int16,
+    4: np.int32,
+    5: np.int64,
+    8: np.uint16,
+}
+_CODES = {kind: code for code, kind in _TYPES.items()}
+
+
+class TokenShard:
+    """Read-only view of one shard.
+
+    Attributes:
+        tokens: all tokens, a memory map of the stored integer type.
+        lengths: tokens in each document.
+    """
+
+    def __init__(self, prefix: Path) -> None:
+        """Open ``<prefix>.idx`` and ``<prefix>.bin``.
+
+        Raises:
+            DataError: missing, not of this layout, or lengths and data disagree.
+        """
+        index_path, data_path = prefix.with_name(prefix.name + ".idx"), prefix.with_name(prefix.name + ".bin")
+        try:
+            index, size = index_path.read_bytes(), data_path.stat().st_size
+        except OSError as error:
+            raise DataError(f"{error.filename} cannot be read: {error.strerror}.", "Make the shards again.") from None
+        try:
+            magic, version, code, num_documents, _ = _HEADER.unpack_from(index)
+            kind = np.dtype(_TYPES[code])
+            self.lengths: NDArray[np.int32] = np.frombuffer(index, np.int32, num_documents, _HEADER.size)
+        except (struct.error, KeyError, ValueError):
+            magic, version, kind = b"", 0, np.dtype(np.uint8)
+        if magic != _MAGIC or version != 1:
+            raise DataError(f"{index_path} is not a Megatron index of version 1.", "Make the shards again.")
+        if int(self.lengths.sum()) * kind.itemsize != size:
+            raise DataError(f"{data_path} is not as long as its index says.", "Copy it again, or make it again.")
+        self.tokens: NDArray[Any] = np.memmap(data_path, dtype=kind, mode="r") if size else np.zeros(0, dtype=kind)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in all documents together."""
+        return len(self.tokens)
+
+
+def write_shard(prefix: Path, documents: Iterable[Sequence[int]], vocab_size: int) -> tuple[int, int]:
+    """Write documents of token ids; two bytes a token if the vocabulary allows.
+
+    Returns:
+        Number of documents and of tokens.
+    """
+    kind = np.dtype(np.uint16 if vocab_size <= 65536 else np.int32)
+    lengths = array("i")
+    with prefix.with_name(prefix.name + ".bin").open("wb") as data:
+        for ids in documents:
+            data.write(np.asarray(ids, dtype=kind).tobytes())
+            lengths.append(len(ids))
+    sizes = np.asarray(lengths, dtype=np.int32)
+    offsets = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)[:-1])) * kind.itemsize if len(sizes) else sizes
+    with prefix.with_name(prefix.name + ".idx").open("wb") as index:
+        index.write(_HEADER.pack(_MAGIC, 1, _CODES[kind.type], len(sizes), len(sizes) + 1))
+        index.write(sizes.tobytes())
+        index.write(offsets.astype(np.int64).tobytes())
+        index.write(np.arange(len(sizes) + 1, dtype=np.int64).tobytes())
+    return len(sizes), int(sizes.sum(dtype=np.int64))

@@ -1,0 +1,12 @@
+"""Model folders and the official checkpoints."""
+
+from glm130b.interop.folder import load, load_model, quantize_folder, write_folder
+from glm130b.interop.sat import read_sat
+
+__all__ = [
+    "load",
+    "load_model",
+    "quantize_folder",
+    "read_sat",
+    "write_folder",
+]

@@ -1,0 +1,146 @@
+"""Model folders in the Hugging Face layout: weights, ``config.json`` and the tokenizer's files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from glm130b.config import ModelConfig
+from glm130b.errors import DataError, ModelError, ResourceError
+from glm130b.files import whole_folder
+from glm130b.model import GLM
+from glm130b.model.storage import MAX_SHARD_BYTES, assign_tensors, read_info, read_tensors, write_tensors
+from glm130b.quantization import Bits, quantize_tensors, use_quantized_linears
+from glm130b.tokenization import Tokenizer
+
+
+def write_folder(
+    path: Path,
+    tensors: Iterable[tuple[str, Tensor]],
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    *,
+    bits: Bits | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> None:
+    """Write a model folder that appears under its name only when it is whole."""
+    with whole_folder(path) as folder:
+        tokenizer.save(folder)
+        write_tensors(folder, tensors, config, bits=bits, max_shard_bytes=max_shard_bytes)
+
+
+def resolve(path: str | Path) -> Path:
+    """The model folder meant by ``path``: itself, or the newest checkpoint of a run folder.
+
+    Raises:
+        ModelError: neither.
+    """
+    path = Path(path)
+    if (path / "config.json").is_file():
+        return path
+    checkpoints = sorted((path / "checkpoints").glob("step-*/config.json"))
+    if checkpoints:
+        return checkpoints[-1].parent
+    if not path.exists():
+        raise ModelError(f"There is no model folder {path}.", "`glm demo` or `glm train` makes one.")
+    raise ModelError(
+        f"{path} holds neither config.json nor checkpoints/step-*.",
+        "Give a model folder or a run that has saved.",
+    )
+
+
+def load_model(
+    path: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    bits: Bits | None = None,
+) -> GLM:
+    """Open the model of a model or run folder, ready for inference.
+
+    Args:
+        dtype: of embeddings, norms, biases and unquantised weights; default as stored, but FP32 for half
+            precision on a CPU.
+        bits: quantise the linear weights while loading; not needed for a folder that is quantised.
+
+    Raises:
+        ModelError: missing, damaged, or a tensor that is missing, superfluous or of the wrong shape.
+        ResourceError: no such device.
+    """
+    path = resolve(path)
+    info = read_info(path)
+    device = checked_device(device)
+    if bits is not None and info.bits not in (None, bits):
+        raise ModelError(f"{path} is quantised to {info.bits} bits already.", f"Quantise the original to {bits} bits.")
+    tensors = read_tensors(path)
+    if bits is not None and info.bits is None:
+        tensors = quantize_tensors(tensors, bits)
+    bits = bits or info.bits
+    with torch.device("meta"):
+        model = GLM(info.model)
+        if bits is not None:
+            use_quantized_linears(model, bits)
+    assign_tensors(model, tensors, str(path), dtype=dtype, device=device)
+    return model.eval().requires_grad_(False)
+
+
+def load(
+    path: str | Path,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    bits: Bits | None = None,
+) -> tuple[GLM, Tokenizer]:
+    """Open a model folder: ``model, tokenizer = glm130b.load("runs/demo")``; arguments as in ``load_model``.
+
+    Raises:
+        DataError: the tokenizer is missing or has more ids than the model has rows.
+    """
+    path = resolve(path)
+    tokenizer = Tokenizer.load(path)
+    model = load_model(path, dtype=dtype, device=device, bits=bits)
+    check_vocabulary(tokenizer, model.config)
+    return model, tokenizer
+
+
+def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig) -> None:
+    """Refuse a tokenizer that has ids the model's embedding has no rows for."""
+    if tokenizer.vocab_size > config.vocab_size:
+        raise DataError(
+            f"The tokenizer has {tokenizer.vocab_size} ids, the model's vocabulary only {config.vocab_size} rows.",
+            f"Use the model's own tokenizer, or set model.vocab_size to at least {tokenizer.vocab_size}.",
+        )
+
+
+def quantize_folder(source: str | Path, destination: Path, bits: Bits) -> None:
+    """Write a quantised copy of a model folder, tensor by tensor.
+
+    Raises:
+        ModelError: the source is quantised already or cannot be.
+        DataError: the destination exists.
+    """
+    source = resolve(source)
+    info = read_info(source)
+    if info.bits is not None:
+        raise ModelError(f"{source} is quantised to {info.bits} bits already.", "Quantise the original.")
+    tensors = quantize_tensors(read_tensors(source), bits)
+    write_folder(destination, tensors, info.model, Tokenizer.load(source), bits=bits)
+
+
+def checked_device(device: torch.device | str) -> torch.device:
+    """``device`` as torch's, ``auto`` being a GPU where there is one.
+
+    Raises:
+        ResourceError: not a device this machine has.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ResourceError(f"There is no device {device!s} here ({reason}).", "Use --device cpu.") from None
+    return found

@@ -1,0 +1,124 @@
+"""Who sees whom, and attention under that rule.
+
+Shapes: B batch, Q queries, K keys, h heads, d dimensions of a head.
+
+Every token carries ``sample`` (which packed sample it belongs to, -1 for padding) and ``branch`` (0 for
+context, 1, 2, … for generated parts that do not see one another). A query sees a key iff both are of the
+same sample, and the key is context or is of the query's branch and not later. ``[MASK]``, ``[gMASK]``,
+packed windows, one-way text, options scored side by side and decoding are all this one rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Backend = Literal["auto", "sdpa", "flex"]
+
+_FLEX_MIN_LENGTH = 1024
+
+
+def visible(
+    q_sample: Tensor, q_branch: Tensor, q_slot: Tensor, k_sample: Tensor, k_branch: Tensor, k_slot: Tensor
+) -> Tensor:
+    """The rule, elementwise on integers that broadcast; True where the query sees the key."""
+    return (q_sample == k_sample) & ((k_branch == 0) | ((q_branch == k_branch) & (k_slot <= q_slot)))
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """The rule in the form one backend wants, made once and used by every layer.
+
+    ``mask`` is boolean ``[B, 1, Q, K]``, True where visible; ``block_mask`` is FlexAttention's. Exactly one is set.
+    """
+
+    mask: Tensor | None
+    block_mask: Any = None
+
+
+def make_visibility(
+    sample: Tensor,
+    branch: Tensor,
+    *,
+    first_slot: int = 0,
+    k_sample: Tensor | None = None,
+    k_branch: Tensor | None = None,
+    backend: Backend = "auto",
+) -> Visibility:
+    """Prepare the rule for queries ``[B, Q]`` and keys ``[B, K]`` (default: the queries themselves).
+
+    Args:
+        sample, branch: of the queries.
+        first_slot: slot of the first query; keys start at slot 0.
+        k_sample, k_branch: of all keys, cached ones included.
+        backend: ``flex`` uses FlexAttention, which skips hidden blocks; ``auto`` takes it for long
+            sequences without a cache on CUDA, and scaled_dot_product_attention elsewhere.
+    """
+    k_sample = sample if k_sample is None else k_sample
+    k_branch = branch if k_branch is None else k_branch
+    num_queries, num_keys = sample.shape[1], k_sample.shape[1]
+    if backend == "auto":
+        pays = sample.is_cuda and num_queries == num_keys and num_keys >= _FLEX_MIN_LENGTH
+        backend = "flex" if pays else "sdpa"
+    if backend == "flex":
+        return Visibility(None, _block_mask(sample, branch, first_slot, k_sample, k_branch))
+    q_slot = torch.arange(first_slot, first_slot + num_queries, device=sample.device)
+    k_slot = torch.arange(num_keys, device=sample.device)
+    mask = visible(
+        sample[:, :, None],
+        branch[:, :, None],
+        q_slot[None, :, None],
+        k_sample[:, None, :],
+        k_branch[:, None, :],
+        k_slot[None, None, :],
+    )
+    return Visibility(mask[:, None])
+
+
+def _block_mask(sample: Tensor, branch: Tensor, first_slot: int, k_sample: Tensor, k_branch: Tensor) -> Any:
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    def rule(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        return visible(sample[b, q], branch[b, q], q + first_slot, k_sample[b, k], k_branch[b, k], k)
+
+    return create_block_mask(rule, sample.shape[0], None, sample.shape[1], k_sample.shape[1], device=str(sample.device))
+
+
+@cache
+def _flex_attention(compiled: bool) -> Callable[..., Tensor]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention) if compiled else flex_attention  # type: ignore[return-value]
+
+
+def attend(
+    q_BhQd: Tensor,
+    k_BhKd: Tensor,
+    v_BhKd: Tensor,
+    visibility: Visibility,
+    drop: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Softmax attention ``[B, h, Q, d]``; scores are scaled by d^(-1/2), the softmax is in FP32.
+
+    The official code also divides the queries of layer n by n + 1 and multiplies the scores back, to keep
+    FP16 products in range. That changes nothing in exact arithmetic and is left out here.
+
+    Args:
+        drop: applied to the attention probabilities; None for no dropout.
+    """
+    if visibility.block_mask is not None and drop is None:
+        return _flex_attention(q_BhQd.is_cuda)(q_BhQd, k_BhKd, v_BhKd, block_mask=visibility.block_mask)
+    mask_B1QK = visibility.mask
+    if mask_B1QK is None:
+        raise ValueError("dropout on attention probabilities needs the dense rule: use backend='sdpa'")
+    if drop is None:
+        return F.scaled_dot_product_attention(q_BhQd, k_BhKd, v_BhKd, attn_mask=mask_B1QK)
+    scores_BhQK = torch.matmul(q_BhQd * q_BhQd.shape[-1] ** -0.5, k_BhKd.transpose(-1, -2)).float()
+    weights_BhQK = torch.softmax(scores_BhQK.masked_fill(~mask_B1QK, -10000.0), dim=-1)
+    return torch.matmul(drop(weights_BhQK).to(v_BhKd.dtype), v_BhKd)

@@ -1,0 +1,64 @@
+"""Keys and values of the tokens read so far."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from glm130b.config import ModelConfig
+
+
+class KVCache:
+    """Fixed room for ``capacity`` tokens of ``batch`` texts.
+
+    A slot is an index into this room and not a position: answers to a [MASK] repeat one position, and
+    texts of unequal length are padded (``sample`` -1). ``sample`` and ``branch`` of every slot are kept,
+    because who sees whom follows from them alone.
+
+    Attributes:
+        keys, values: per layer ``[batch, heads, capacity, head size]``; keys are already rotated.
+        sample, branch: ``[batch, capacity]`` integers; what is not written yet is hidden by its slot.
+        length: slots in use.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        batch: int,
+        capacity: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        shape = (batch, config.num_heads, capacity, config.head_size)
+        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_layers)]
+        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_layers)]
+        self.sample = torch.full((batch, capacity), -1, dtype=torch.long, device=device)
+        self.branch = torch.zeros((batch, capacity), dtype=torch.long, device=device)
+        self.length = 0
+
+    @property
+    def capacity(self) -> int:
+        """Slots there are."""
+        return self.sample.shape[1]
+
+    def reserve(self, sample: Tensor, branch: Tensor) -> slice:
+        """Take the next slots for tokens ``[batch, length]`` and return them.
+
+        Raises:
+            ValueError: the room is too small.
+        """
+        end = self.length + sample.shape[1]
+        if end > self.capacity:
+            raise ValueError(f"the cache holds {self.capacity} tokens, {end} are needed")
+        slots = slice(self.length, end)
+        self.sample[:, slots] = sample
+        self.branch[:, slots] = branch
+        self.length = end
+        return slots
+
+    def store(self, layer: int, slots: slice, k_BhSd: Tensor, v_BhSd: Tensor) -> tuple[Tensor, Tensor]:
+        """Write one layer's new keys and values; return all there are so far."""
+        self.keys[layer][:, :, slots] = k_BhSd
+        self.values[layer][:, :, slots] = v_BhSd
+        return self.keys[layer][:, :, : slots.stop], self.values[layer][:, :, : slots.stop]

@@ -1,0 +1,17 @@
+"""INT8 and INT4 weights: absmax per output row, activations untouched."""
+
+from glm130b.quantization.absmax import Bits, dequantize, pack_int4, quantize_rows, unpack_int4
+from glm130b.quantization.convert import is_quantizable, quantize_tensors
+from glm130b.quantization.linear import QuantizedLinear, use_quantized_linears
+
+__all__ = [
+    "Bits",
+    "QuantizedLinear",
+    "dequantize",
+    "is_quantizable",
+    "pack_int4",
+    "quantize_rows",
+    "quantize_tensors",
+    "unpack_int4",
+    "use_quantized_linears",
+]

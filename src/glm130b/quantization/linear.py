@@ -1,0 +1,43 @@
+"""A linear map whose weight stays quantised and is expanded when it is used."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from glm130b.model import GLM
+from glm130b.quantization.absmax import Bits, dequantize
+
+
+class QuantizedLinear(nn.Module):
+    """``x W^T + b`` with ``W`` in INT8 or packed INT4; activations keep their precision.
+
+    Buffers:
+        weight: int8 ``[out, in]`` or ``[out, in / 2]``.
+        weight_scale: FP16 ``[out]``.
+    """
+
+    weight: Tensor
+    weight_scale: Tensor
+
+    def __init__(self, in_features: int, out_features: int, bits: Bits) -> None:
+        super().__init__()
+        self.bits = bits
+        columns = in_features if bits == 8 else in_features // 2
+        self.register_buffer("weight", torch.empty(out_features, columns, dtype=torch.int8))
+        self.register_buffer("weight_scale", torch.empty(out_features, dtype=torch.float16))
+        self.bias = nn.Parameter(torch.empty(out_features), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[…, in]`` to ``[…, out]``."""
+        return F.linear(x, dequantize(self.weight, self.weight_scale, self.bits).to(x.dtype), self.bias)
+
+
+def use_quantized_linears(model: GLM, bits: Bits) -> None:
+    """Put an empty ``QuantizedLinear`` in the place of each linear map of the blocks (same device)."""
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.Linear):
+                with child.weight.device:
+                    setattr(module, name, QuantizedLinear(child.in_features, child.out_features, bits))

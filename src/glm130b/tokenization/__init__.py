@@ -1,0 +1,15 @@
+"""Text to ids and back: the tokenizer, its special tokens, and training a new bilingual vocabulary."""
+
+from __future__ import annotations
+
+from glm130b.tokenization.tokenizer import SpecialTokens, StreamDecoder, Tokenizer
+from glm130b.tokenization.train import LabelledText, balanced_sample, train_tokenizer
+
+__all__ = [
+    "LabelledText",
+    "SpecialTokens",
+    "StreamDecoder",
+    "Tokenizer",
+    "balanced_sample",
+    "train_tokenizer",
+]

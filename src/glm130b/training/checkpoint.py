@@ -1,0 +1,150 @@
+"""Checkpoints: model folders that also hold what resuming needs, whole or not there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from glm130b.config import RunConfig
+from glm130b.errors import ConfigError, ModelError
+from glm130b.files import is_partial, read_json, whole_folder, write_json
+from glm130b.model import GLM
+from glm130b.model.storage import read_tensors, write_tensors
+from glm130b.tokenization import Tokenizer
+from glm130b.training.optimizer import moments, restore_moments
+
+_NAME = re.compile(r"step-(\d+)")
+_BOUND = ("seed", "model", "data", "objective")
+"""Sections that cannot change within a run: they decide what the parameters are and what sample i is."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come."""
+
+    step: int = 0
+    samples: int = 0
+    """Sequences consumed: the whole state of the data order."""
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The run's checkpoints, oldest first."""
+    found = [path for path in (run / "checkpoints").glob("step-*") if _NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def latest_checkpoint(run: Path) -> Path | None:
+    """The newest checkpoint, or None."""
+    return next(iter(reversed(checkpoints(run))), None)
+
+
+def choose_checkpoint(run: Path, resume: str) -> Path | None:
+    """The checkpoint that ``--resume`` means: ``auto``, ``none`` or a checkpoint folder.
+
+    Raises:
+        ModelError: no such checkpoint; or ``none`` where there is one, which would be overwritten.
+    """
+    newest = latest_checkpoint(run)
+    if resume == "auto":
+        return newest
+    if resume == "none":
+        if newest is not None:
+            raise ModelError(f"{run} holds checkpoints up to {newest.name}.", "Train into a new folder, or resume.")
+        return None
+    if not (Path(resume) / "training_state.json").is_file():
+        raise ModelError(f"{resume} is not a checkpoint.", "Give auto, none or a folder checkpoints/step-*.")
+    return Path(resume)
+
+
+def save_checkpoint(
+    run: Path,
+    model: GLM,
+    optimizer: torch.optim.Optimizer,
+    tokenizer: Tokenizer,
+    config: RunConfig,
+    progress: Progress,
+    data_fingerprint: str,
+) -> Path:
+    """Write ``checkpoints/step-<n>`` and remove the oldest beyond ``checkpoint.keep``."""
+    path = run / "checkpoints" / f"step-{progress.step:08d}"
+    with whole_folder(path, replace=True) as folder:
+        tokenizer.save(folder)
+        save_file(moments(model, optimizer), folder / "optimizer.safetensors")
+        state = {
+            **asdict(progress),
+            "data_fingerprint": data_fingerprint,
+            "config": config.model_dump(mode="json"),
+        }
+        write_json(folder / "training_state.json", state)
+        write_tensors(folder, model.state_dict().items(), config.model)
+    for old in checkpoints(run)[: -config.checkpoint.keep]:
+        # Renamed first, so that a kill half-way leaves no folder that looks whole.
+        doomed = old.rename(old.with_name(f".partial-old-{old.name}"))
+        shutil.rmtree(doomed, ignore_errors=True)
+    return path
+
+
+def load_checkpoint(
+    path: Path, model: GLM, optimizer: torch.optim.Optimizer, config: RunConfig, data_fingerprint: str
+) -> Progress:
+    """Restore model and optimizer to the last bit.
+
+    Raises:
+        ModelError: a file is missing, truncated or damaged, by name.
+        ConfigError: the checkpoint is of another model, data order or corpus.
+    """
+    state = read_json(path / "training_state.json", ModelError)
+    _check_same_run(path, state, config, data_fingerprint)
+    progress = Progress(state["step"], state["samples"])
+    parameters = model.state_dict()
+    with torch.no_grad():
+        for name, tensor in read_tensors(path):
+            parameters[name].copy_(tensor)
+    file = path / "optimizer.safetensors"
+    try:
+        tensors = load_file(file)
+        if progress.step:
+            restore_moments(model, optimizer, tensors, progress.step)
+    except (SafetensorError, OSError, KeyError) as error:
+        raise ModelError(
+            f"{file} is missing, truncated or damaged ({error}).",
+            f"Remove {path} to resume from the checkpoint before it.",
+        ) from None
+    return progress
+
+
+def remove_leftovers(run: Path) -> None:
+    """Delete what a killed process left half-written."""
+    for path in (run / "checkpoints").glob(".*"):
+        if is_partial(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _check_same_run(path: Path, state: dict[str, Any], config: RunConfig, data_fingerprint: str) -> None:
+    now = config.model_dump(mode="json")
+    for section in _BOUND:
+        if state["config"][section] != now[section]:
+            key, then = _first_difference(state["config"][section], now[section], section)
+            raise ConfigError(
+                f"{path} was trained with {key} = {then}, the config says otherwise.",
+                "Give the run's own config, or train into a new folder (--out).",
+            )
+    if state["data_fingerprint"] != data_fingerprint:
+        raise ConfigError(
+            f"{path} was trained on other tokens than {path.parents[1] / 'data'} holds.", "Restore the data."
+        )
+
+
+def _first_difference(then: Any, now: Any, key: str) -> tuple[str, Any]:
+    if isinstance(then, dict) and isinstance(now, dict):
+        for name in [*then, *now]:
+            if then.get(name) != now.get(name):
+                return _first_difference(then.get(name), now.get(name), f"{key}.{name}")
+    return key, then

@@ -1,0 +1,148 @@
+"""The process around a run: memory, signals, what was asked for against what there is."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from glm130b.config import RunConfig
+from glm130b.errors import ConfigError, ResourceError
+from glm130b.files import disk_error
+from glm130b.planning import parameter_count
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def keep_freed_memory() -> None:
+    """Let glibc reuse large freed blocks rather than hand them back to the system at once.
+
+    By default every tensor over 32 MB is mapped anew, zeroed page by page, each time it is allocated;
+    see docs/decisions/0003-allocator.md. Does nothing on other C libraries.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+@contextmanager
+def run_lock(run: Path) -> Iterator[None]:
+    """Keep a second process out of a run's folder; the lock ends with the process, however that ends.
+
+    Raises:
+        ResourceError: another process trains there, or the folder cannot be made.
+    """
+    import fcntl
+
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        file = (run / ".lock").open("w")
+    except OSError as error:
+        raise disk_error(run, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ResourceError(
+                f"Another process is training in {run}.", "Wait for it, or choose another --out."
+            ) from None
+        yield
+
+
+class StopRequest:
+    """Whether, and by which signal, the run was asked to stop."""
+
+    signal: signal.Signals | None = None
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Turn the first SIGINT or SIGTERM into a request; a second one acts at once as usual."""
+    request = StopRequest()
+    previous = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        request.signal = signal.Signals(number)
+        for kind, handler in previous.items():
+            signal.signal(kind, handler)
+
+    try:
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            previous[kind] = signal.signal(kind, note)
+    except ValueError:
+        previous.clear()  # not the main thread: nobody to interrupt
+    try:
+        yield request
+    finally:
+        for kind, handler in previous.items():
+            signal.signal(kind, handler)
+
+
+def check_supported(config: RunConfig) -> None:
+    """Refuse by name what this version does not train.
+
+    Raises:
+        ConfigError: FP16, more than one device, or instruction data.
+    """
+    mesh = config.parallel
+    if mesh.tensor * mesh.pipeline * mesh.data > 1:
+        raise ConfigError(
+            f"The config asks for {mesh.tensor} x {mesh.pipeline} x {mesh.data} devices (parallel.*); this version "
+            "trains on one.",
+            "Set parallel.tensor, parallel.pipeline and parallel.data to 1.",
+        )
+    if config.train.precision == "fp16":
+        raise ConfigError("train.precision is fp16, which this version does not train in.", "Use bf16 or fp32.")
+    if config.objective.instruction_share:
+        raise ConfigError(
+            "objective.instruction_share is set, but this version has no instruction data.", "Set it to 0."
+        )
+
+
+def check_disk(config: RunConfig, run: Path) -> None:
+    """Refuse a run whose checkpoints do not fit the disk.
+
+    Raises:
+        ResourceError: with the space needed and there.
+    """
+    needed = 12 * parameter_count(config.model) * (config.checkpoint.keep + 1)
+    place = next(path for path in (run, *run.resolve().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise ResourceError(
+            f"{run} needs {needed / 1e9:.1f} GB for {config.checkpoint.keep + 1} checkpoints, "
+            f"{free / 1e9:.1f} GB are free.",
+            "Lower checkpoint.keep, or choose another place.",
+        )
+
+
+def check_memory(config: RunConfig, device: torch.device) -> None:
+    """Refuse a model whose weights, gradients and optimizer state alone exceed the device.
+
+    Raises:
+        ResourceError: with the memory needed and there.
+    """
+    needed = 16 * parameter_count(config.model)
+    if device.type == "cuda":
+        there = torch.cuda.get_device_properties(device).total_memory
+    else:
+        pages = Path("/proc/meminfo")
+        if not pages.exists():
+            return
+        there = int(pages.read_text().split()[1]) * 1024
+    if needed > there:
+        raise ResourceError(
+            f"The model needs {needed / 1e9:.1f} GB for weights, gradients and optimizer; "
+            f"{device} has {there / 1e9:.1f} GB.",
+            "Choose a smaller preset.",
+        )
