@@ -14,7 +14,7 @@ __all__ = ["__version__", "load"]
 
 def __getattr__(name: str) -> Any:
     if name == "load":
-        from glm130b.interop.folder import load
+        from glm130b.interop import load
 
         return load
     raise AttributeError(f"module 'glm130b' has no attribute {name!r}")

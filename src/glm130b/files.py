@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from glm130b.errors import DataError, GLMError, ResourceError
 
 _MARK = ".partial-"
@@ -28,7 +30,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """
     if path.exists() and not replace:
         raise DataError(f"{path} exists already.", "Choose another name, or remove it first.")
-    partial = path.parent / f"{_MARK}{path.name}"
+    partial, doomed = (path.parent / f"{_MARK}{prefix}{path.name}" for prefix in ("", "old-"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
@@ -37,11 +39,14 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         for file in sorted(partial.rglob("*")):
             _sync(file)
         _sync(partial)
-        if path.exists():
-            shutil.rmtree(path)
+        if replace and path.exists():
+            # Renamed first, so that a kill while deleting leaves no folder that looks whole.
+            shutil.rmtree(doomed, ignore_errors=True)
+            path.rename(doomed)
         partial.rename(path)
         _sync(path.parent)
-    except OSError as error:
+        shutil.rmtree(doomed, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
         raise disk_error(path, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -83,10 +88,10 @@ def read_json(path: Path, error: type[GLMError]) -> Any:
         raise error(f"{path} is not valid JSON ({fault}).", "Make or copy it again.") from None
 
 
-def disk_error(path: Path, error: OSError) -> ResourceError:
+def disk_error(path: Path, error: OSError | SafetensorError) -> ResourceError:
     """The user's side of a failed write."""
     return ResourceError(
-        f"Cannot write {path}: {error.strerror or error}.",
+        f"Cannot write {path}: {getattr(error, 'strerror', None) or error}.",
         "Free some space or choose another place; nothing was lost.",
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import FIXTURES
+from support import FIXTURES
 
 from glm130b.inference import Sampling, answer, choose, fill_blanks, filter_logits, make_context
 from glm130b.model import GLM

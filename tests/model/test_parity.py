@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import FIXTURES, branches, fixture_model, load_case
+from support import FIXTURES, branches, fixture_model, load_case
 
 from glm130b.model import GLM, visible
 from glm130b.model.rope import inverse_frequencies, rotary_tables

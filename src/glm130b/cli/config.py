@@ -11,10 +11,13 @@ OVERRIDES = typer.Option([], "--set", metavar="A.B=C", help="Override one value;
 
 @app.command()
 def show(
-    config: str = typer.Argument("tiny", help="A preset or a YAML file."),
+    config: str = typer.Argument("tiny", metavar="CONFIG", help="A preset or a YAML file."),
     overrides: list[str] = OVERRIDES,
 ) -> None:
-    """Print the whole merged configuration, each value with where it comes from."""
+    """Print a configuration, merged and whole.
+
+    Each value has the file and line, the --set or the default it comes from beside it.
+    """
     from glm130b.config import load_config
     from glm130b.planning import parameter_count
 

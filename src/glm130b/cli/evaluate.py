@@ -6,6 +6,9 @@ from pathlib import Path
 
 import typer
 
+from glm130b.cli.fill import BITS, DEVICE
+from glm130b.errors import ModelError
+
 app = typer.Typer(help="Measure a model.", no_args_is_help=True)
 
 
@@ -16,19 +19,30 @@ def _group() -> None:
 
 @app.command()
 def heldout(
-    run: Path = typer.Argument(Path("runs/demo"), help="A run: its configuration and held-out documents are used."),
-    model: Path = typer.Option(None, help="Another model folder to measure on them; default the newest checkpoint."),
-    bits: int = typer.Option(None, help="Quantise the weights while loading: 8 or 4."),
-    sequences: int = typer.Option(None, min=1, help="Sequences of each source and objective; default as configured."),
-    device: str = typer.Option("auto", help="cpu, cuda, …; auto takes a GPU where there is one."),
+    run: Path = typer.Argument(
+        Path("runs/demo"), metavar="RUN", help="Its configuration and held-out documents are used."
+    ),
+    model: Path = typer.Option(
+        None, metavar="FOLDER", help="Another model to measure on them; default the newest checkpoint."
+    ),
+    bits: int = BITS,
+    sequences: int = typer.Option(
+        None, min=1, metavar="N", help="Sequences of each source and objective; default as configured."
+    ),
+    device: str = DEVICE,
 ) -> None:
-    """Print the loss on documents kept out of training, by source and objective, in nats a token."""
+    """Print the loss on documents kept out of training.
+
+    By source and objective, in nats a token.
+    """
     from glm130b.cli.quantize import checked_bits
     from glm130b.config import load_config
     from glm130b.corpus import open_prepared
     from glm130b.interop import load
     from glm130b.training import heldout_loss
 
+    if run.exists() and not (run / "config.yaml").is_file():
+        raise ModelError(f"{run} is no run: it has no config.yaml.", "Give a run, and any other model with --model.")
     network, tokenizer = load(model or run, device=device, bits=None if bits is None else checked_bits(bits))
     config = load_config(run / "config.yaml").run
     corpus = open_prepared(run / "data")

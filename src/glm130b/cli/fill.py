@@ -12,26 +12,34 @@ if TYPE_CHECKING:
     from glm130b.model import GLM
     from glm130b.tokenization import Tokenizer
 
-_MODEL = typer.Option(Path("runs/demo"), "--model", help="A model folder, or a run: then its newest checkpoint.")
-_TOKENS = typer.Option(64, min=1, help="At most so many tokens for each answer.")
-_TEMPERATURE = typer.Option(0.0, min=0.0, help="0 always takes the likeliest token; 1 draws as the model says.")
-_TOP_K = typer.Option(0, min=0, help="Draw from the k likeliest tokens; 0 from all.")
-_TOP_P = typer.Option(0.0, min=0.0, max=1.0, help="Draw from the likeliest that together exceed p; 0 from all.")
-_SEED = typer.Option(0, help="Of the draws.")
-_BITS = typer.Option(None, help="Quantise the weights while loading: 8 or 4.")
-_DEVICE = typer.Option("auto", help="cpu, cuda, …; auto takes a GPU where there is one.")
+_MODEL = typer.Option(
+    Path("runs/demo"), "--model", metavar="FOLDER", help="A model folder, or a run: then its newest checkpoint."
+)
+_TOKENS = typer.Option(64, min=1, metavar="N", help="At most so many tokens for each answer.")
+_TEMPERATURE = typer.Option(
+    0.0, min=0.0, metavar="T", help="0 always takes the likeliest token; 1 draws as the model says."
+)
+_TOP_K = typer.Option(0, min=0, metavar="K", help="Draw from the k likeliest tokens; 0 from all.")
+_TOP_P = typer.Option(
+    0.0, min=0.0, max=1.0, metavar="P", help="Draw from the likeliest that together exceed p; 0 from all."
+)
+_SEED = typer.Option(0, metavar="N", help="Another seed draws otherwise.")
+BITS = typer.Option(None, metavar="BITS", help="Quantise the weights while loading: 8 or 4.")
+DEVICE = typer.Option("auto", metavar="NAME", help="cpu, cuda, …; auto takes a GPU where there is one.")
 
 
 def fill(
-    text: str = typer.Argument(help="A text with one or more [MASK]; '-' reads it from standard input."),
+    text: str = typer.Argument(
+        metavar="TEXT", help="A text with one or more [MASK]; '-' reads it from standard input."
+    ),
     model: Path = _MODEL,
     max_new_tokens: int = _TOKENS,
     temperature: float = _TEMPERATURE,
     top_k: int = _TOP_K,
     top_p: float = _TOP_P,
     seed: int = _SEED,
-    bits: int = _BITS,
-    device: str = _DEVICE,
+    bits: int = BITS,
+    device: str = DEVICE,
 ) -> None:
     """Fill the blanks of a text, from left to right."""
     from glm130b.inference import fill
@@ -50,29 +58,34 @@ def fill(
 
 
 def generate(
-    text: str = typer.Argument(help="A text to continue; '-' reads it from standard input."),
+    text: str = typer.Argument(metavar="TEXT", help="A text to continue; '-' reads it from standard input."),
     model: Path = _MODEL,
-    max_new_tokens: int = typer.Option(128, min=1, help="At most so many tokens."),
+    max_new_tokens: int = typer.Option(128, min=1, metavar="N", help="At most so many tokens."),
     temperature: float = _TEMPERATURE,
     top_k: int = _TOP_K,
     top_p: float = _TOP_P,
     seed: int = _SEED,
-    bits: int = _BITS,
-    device: str = _DEVICE,
+    bits: int = BITS,
+    device: str = DEVICE,
 ) -> None:
     """Continue a text."""
     from glm130b.inference import generate
 
     network, tokenizer = _load(model, bits, device)
-    text = _read(text)
-    typer.echo(text, nl=False)
+    text, started = _read(text), False
+
+    def show(piece: str) -> None:
+        nonlocal started
+        typer.echo(piece if started else text + piece, nl=False)
+        started = True
+
     generate(
         network,
         tokenizer,
         text,
         max_new_tokens=max_new_tokens,
         sampling=_sampling(temperature, top_k, top_p, seed),
-        on_text=lambda piece: typer.echo(piece, nl=False),
+        on_text=show,
     )
     typer.echo()
 

@@ -16,8 +16,7 @@ from glm130b.config import RunConfig
 from glm130b.corpus import Document
 from glm130b.model import GLM
 from glm130b.training import Progress as RunProgress
-from glm130b.training import Schedule
-from glm130b.training.metrics import Record
+from glm130b.training import Record, Schedule
 
 _LOG_SECONDS = 10.0
 

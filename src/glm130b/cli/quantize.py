@@ -23,13 +23,12 @@ def checked_bits(bits: int) -> Bits:
 
 
 def quantize(
-    source: Path = typer.Argument(help="A model folder, or a run: then its newest checkpoint."),
-    destination: Path = typer.Argument(help="The folder to write."),
-    bits: int = typer.Option(8, help="8 or 4."),
+    source: Path = typer.Argument(metavar="SOURCE", help="A model folder, or a run: then its newest checkpoint."),
+    destination: Path = typer.Argument(metavar="DESTINATION", help="The folder to write."),
+    bits: int = typer.Option(8, metavar="BITS", help="8 or 4."),
 ) -> None:
     """Write a copy of a model with INT8 or INT4 weights."""
-    from glm130b.interop import quantize_folder
-    from glm130b.interop.folder import resolve
+    from glm130b.interop import quantize_folder, resolve
 
     quantize_folder(source, destination, checked_bits(bits))
     before, after = (_weight_bytes(folder) for folder in (resolve(source), destination))

@@ -18,13 +18,20 @@ def _group() -> None:
 
 @app.command()
 def show(
-    config: str = typer.Argument("tiny", help="A preset or a YAML file."),
-    index: int = typer.Option(0, "--index", "-i", min=0, help="Number of the first sequence."),
-    count: int = typer.Option(1, "--count", "-n", min=1, help="How many sequences."),
-    run: Path = typer.Option(None, help="Use the tokens of this run's folder rather than tokenise the sources."),
+    config: str = typer.Argument(
+        None, metavar="CONFIG", help="A preset or a YAML file; default that of --run, else tiny."
+    ),
+    index: int = typer.Option(0, "--index", "-i", min=0, metavar="N", help="Number of the first sequence."),
+    count: int = typer.Option(1, "--count", "-n", min=1, metavar="N", help="How many sequences."),
+    run: Path = typer.Option(
+        None, metavar="FOLDER", help="Use the tokens of this run's folder rather than tokenise the sources."
+    ),
     overrides: list[str] = OVERRIDES,
 ) -> None:
-    """Print training sequences: where they come from, what is context, what is to be predicted."""
+    """Print training sequences as the model sees them.
+
+    Where they come from, what is context and what is to be predicted.
+    """
     from tempfile import TemporaryDirectory
 
     from glm130b.config import load_config
@@ -32,7 +39,7 @@ def show(
     from glm130b.samples import SampleStream, describe
     from glm130b.tokenization import Tokenizer
 
-    merged = load_config(config, overrides)
+    merged = load_config(config or (run / "config.yaml" if run else "tiny"), overrides)
     tokenizer = Tokenizer.load(merged.run.data.tokenizer)
     with TemporaryDirectory() as folder:
         corpus = open_prepared(run / "data") if run else prepare(merged.run.data, tokenizer, Path(folder) / "data")

@@ -28,7 +28,7 @@ def train(
     name: str = typer.Option("bilingual", help="What the tokenizer calls itself."),
 ) -> None:
     """Train a vocabulary on an equal share of each language in the text."""
-    from glm130b.corpus.documents import read_documents
+    from glm130b.corpus import read_documents
     from glm130b.tokenization import balanced_sample, train_tokenizer
 
     budget = int(megabytes_per_language * 1e6)

@@ -15,25 +15,35 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: str = typer.Argument(help="A preset (see `glm config list`) or a YAML file."),
-    out: Path = typer.Option(..., help="The run's folder: configuration, metrics, checkpoints."),
+    config: str = typer.Argument(metavar="CONFIG", help="A preset (see `glm config list`) or a YAML file."),
+    out: Path = typer.Option(..., metavar="FOLDER", help="The run's folder: configuration, metrics, checkpoints."),
     overrides: list[str] = OVERRIDES,
-    resume: str = typer.Option("auto", help="auto: from the newest checkpoint in --out; none; or a checkpoint folder."),
-    device: str = typer.Option(None, help="cpu, cuda, cuda:1, …; default as the configuration says."),
+    resume: str = typer.Option(
+        "auto", metavar="WHENCE", help="auto: from the newest checkpoint in --out; none; or a checkpoint folder."
+    ),
+    device: str = typer.Option(None, metavar="NAME", help="cpu, cuda, cuda:1, …; default as the configuration says."),
 ) -> None:
-    """Pre-train a model by blank infilling; run the same command again to resume."""
+    """Pre-train a model by blank infilling.
+
+    Stopped or killed, the same command resumes from the newest checkpoint.
+    """
     from glm130b.cli.progress import TrainingProgress, preparing
     from glm130b.config import load_config
     from glm130b.corpus import prepare
-    from glm130b.interop.folder import checked_device
+    from glm130b.model import check_vocabulary, checked_device
     from glm130b.tokenization import Tokenizer
     from glm130b.training import choose_checkpoint, run_lock, train
+    from glm130b.training.runtime import check_disk, check_memory, check_supported
 
     merged = load_config(config, overrides)
+    check_supported(merged.run)
     place = checked_device(device or merged.run.train.device)
+    check_memory(merged.run, place)
+    check_disk(merged.run, out)
     with run_lock(out):
         checkpoint = choose_checkpoint(out, resume)
         tokenizer = Tokenizer.load(merged.run.data.tokenizer)
+        check_vocabulary(tokenizer, merged.run.model)
         with preparing() as note:
             corpus = prepare(merged.run.data, tokenizer, out / "data", progress=note)
         with TrainingProgress(merged.run) as progress:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from glm130b.config.explain import Key, explain
 from glm130b.config.schema import RunConfig
 from glm130b.errors import ConfigError
 
 _PRESETS = Path(__file__).resolve().parent.parent / "configs"
 
-Key = tuple[str, ...]
 Leaves = dict[Key, tuple[Any, str]]
 """Every leaf of the tree: its dotted path, value and origin."""
 
@@ -43,9 +43,9 @@ class MergedConfig:
         for path, value, is_leaf in _walk(self.tree()):
             indent = "  " * (len(path) - 1)
             if is_leaf:
-                lines.append((f"{indent}{path[-1]}: {_scalar(value)}", self.origins.get(path, "default")))
+                lines.append((f"{indent}{_scalar(path[-1])}: {_scalar(value)}", self.origins.get(path, "default")))
             else:
-                lines.append((f"{indent}{path[-1]}:", ""))
+                lines.append((f"{indent}{_scalar(path[-1])}:", ""))
         width = max(len(text) for text, origin in lines if origin) + 2
         return "\n".join(f"{text:<{width}}# {origin}" if origin else text for text, origin in lines)
 
@@ -61,25 +61,26 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> MergedConf
         ConfigError: file missing, YAML malformed, key unknown, or value out of bounds.
     """
     leaves: Leaves = {}
-    _merge(leaves, _read(_locate(str(source), None), ()))
+    _merge(leaves, _read(_locate(str(source)), ()))
     for text in overrides:
-        key, value = _parse_override(text)
-        _put(leaves, key, value, "--set")
+        _put_tree(leaves, *_parse_override(text), "--set")
     return _validate(leaves)
 
 
-def _locate(name: str, relative_to: Path | None) -> Path:
-    path = Path(name)
-    if relative_to is not None and not path.is_absolute():
-        path = relative_to / path
-    if path.is_file():
-        return path
-    preset = _PRESETS / f"{name}.yaml"
-    if preset.is_file():
+def _locate(name: str, relative_to: Path = Path(), where: str = "") -> Path:
+    path, preset = relative_to / name, _PRESETS / f"{name}.yaml"
+    try:
+        if path.is_file():
+            return path
+    except OSError as error:
+        raise ConfigError(f"{where}{path} cannot be read: {error.strerror}.", "Check the path.") from None
+    if name in preset_names():
         return preset
     close = difflib.get_close_matches(path.stem, preset_names(), n=1)
     raise ConfigError(
-        f"There is no config file or preset {name!r}.",
+        f"{where}there is no config file or preset {name!r}."
+        if where
+        else f"There is no config file or preset {name!r}.",
         (f"Did you mean {close[0]!r}? " if close else "") + f"Presets are {', '.join(preset_names())}.",
     )
 
@@ -93,22 +94,27 @@ def _read(path: Path, chain: tuple[Path, ...]) -> Leaves:
         )
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        own = dict(_leaves_of(root, path)) if root is not None else {}
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 (byte {error.start}).", "Save it as UTF-8.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML: {_yaml_fault(error)}.", "Mend that line.") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions.") from None
-    own = dict(_leaves_of(root, path)) if root is not None else {}
     leaves: Leaves = {}
-    parents, _ = own.pop(("extends",), ([], ""))
-    for parent in [parents] if isinstance(parents, str) else parents:
-        _merge(leaves, _read(_locate(str(parent), path.parent), (*chain, path)))
+    parents, origin = own.pop(("extends",), ([], ""))
+    parents = [parents] if isinstance(parents, str) else parents
+    if not isinstance(parents, list):
+        raise ConfigError(f"{origin}: extends takes a preset, a file or a list of them.", "For example: extends: tiny.")
+    for parent in parents:
+        _merge(leaves, _read(_locate(str(parent), path.parent, f"{origin}: "), (*chain, path)))
     _merge(leaves, own)
     return leaves
 
 
-def _yaml_fault(error: yaml.YAMLError) -> str:
+def _yaml_fault(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
     mark = getattr(error, "problem_mark", None)
     where = f"line {mark.line + 1}: " if mark is not None else ""
     return f"{where}{getattr(error, 'problem', None) or error}"
@@ -119,9 +125,10 @@ def _leaves_of(node: yaml.Node, path: Path, key: Key = ()) -> Iterator[tuple[Key
     if isinstance(node, yaml.MappingNode) and (node.value or not key):
         seen: set[str] = set()
         for key_node, value_node in node.value:
-            name = str(key_node.value)
+            name, line = key_node.value, key_node.start_mark.line + 1
+            if not isinstance(name, str):
+                raise ConfigError(f"{path.name}:{line} has a key that is not a plain word.", "Mend that line.")
             if name in seen:
-                line = key_node.start_mark.line + 1
                 raise ConfigError(f"{path.name}:{line} has the key {'.'.join((*key, name))} twice.", "Keep one.")
             seen.add(name)
             yield from _leaves_of(value_node, path, (*key, name))
@@ -133,17 +140,18 @@ def _leaves_of(node: yaml.Node, path: Path, key: Key = ()) -> Iterator[tuple[Key
         loader = yaml.SafeLoader("")
         try:
             yield key, (loader.construct_object(node, deep=True), origin)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise ConfigError(f"{origin}: {_yaml_fault(error)}.", "Use plain YAML values.") from None
 
 
 def _parse_override(text: str) -> tuple[Key, Any]:
     name, separator, value = text.partition("=")
-    if not separator or not all(name.split(".")):
+    key = tuple(part.strip() for part in name.split("."))
+    if not separator or not all(key):
         raise ConfigError(f"--set {text!r} is not of the form a.b=c.", "For example: --set train.max_steps=60.")
     try:
-        return tuple(name.strip().split(".")), yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        return key, yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"--set {text!r}: the value is not valid YAML: {_yaml_fault(error)}.", "Quote it.") from None
 
 
@@ -151,6 +159,15 @@ def _put(leaves: Leaves, key: Key, value: Any, origin: str) -> None:
     for other in [k for k in leaves if k[: len(key)] == key or key[: len(k)] == k]:
         del leaves[other]
     leaves[key] = (value, origin)
+
+
+def _put_tree(leaves: Leaves, key: Key, value: Any, origin: str) -> None:
+    """Replace everything at and below ``key``, a mapping leaf by leaf."""
+    _put(leaves, key, value, origin)
+    if isinstance(value, dict) and value:
+        del leaves[key]
+        for name, below in value.items():
+            _put_tree(leaves, (*key, str(name)), below, origin)
 
 
 def _merge(leaves: Leaves, other: Leaves) -> None:
@@ -169,7 +186,7 @@ def _validate(leaves: Leaves) -> MergedConfig:
     try:
         run = RunConfig.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(*_explain(error, origins)) from None
+        raise ConfigError(*explain(error, origins)) from None
     return MergedConfig(run, _spread(origins, run))
 
 
@@ -184,44 +201,6 @@ def _spread(origins: dict[Key, str], run: RunConfig) -> dict[Key, str]:
     return spread
 
 
-def _explain(error: ValidationError, origins: dict[Key, str]) -> tuple[str, str]:
-    fault = error.errors()[0]
-    key = tuple(str(part) for part in fault["loc"])
-    name = ".".join(key)
-    where = f"{origins[key]}: " if key in origins else ""
-    if fault["type"] == "extra_forbidden":
-        guess = _closest(key)
-        hint = f"Did you mean {guess}?" if guess else "`glm config show tiny` lists every key."
-        return f"{where}unknown key {name}.", hint
-    if fault["type"] == "missing":
-        return f"The config lacks {name}.", "Add it, or extend a preset (`extends: tiny`)."
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    value = "" if isinstance(fault["input"], dict) else f" (it is {fault['input']!r})"
-    return (
-        f"{where}{name + ': ' if name else ''}{message}{value}.",
-        "`glm config show` prints what each value is and whence.",
-    )
-
-
-def _closest(key: Key) -> str | None:
-    """The known key most like ``key``: first among its siblings, then by its last name anywhere."""
-    known = list(_known_keys(RunConfig))
-    siblings = {k[-1]: ".".join(k) for k in known if k[:-1] == key[:-1]}
-    match = difflib.get_close_matches(key[-1], siblings, n=1)
-    if match:
-        return siblings[match[0]]
-    anywhere = {k[-1]: ".".join(k) for k in known}
-    match = difflib.get_close_matches(key[-1], anywhere, n=1, cutoff=0.75)
-    return anywhere[match[0]] if match else None
-
-
-def _known_keys(model: type[BaseModel], prefix: Key = ()) -> Iterator[Key]:
-    for name, field in model.model_fields.items():
-        yield (*prefix, name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _known_keys(field.annotation, (*prefix, name))
-
-
 def _walk(tree: dict[str, Any], prefix: Key = ()) -> Iterable[tuple[Key, Any, bool]]:
     for name, value in tree.items():
         path = (*prefix, name)
@@ -233,5 +212,6 @@ def _walk(tree: dict[str, Any], prefix: Key = ()) -> Iterable[tuple[Key, Any, bo
 
 
 def _scalar(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9).strip()
+    style = '"' if isinstance(value, str) and not value.isprintable() else None
+    text = yaml.safe_dump(value, default_flow_style=True, default_style=style, allow_unicode=True, width=10**9).strip()
     return text.removesuffix("...").strip()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from glm130b.config.units import Amount, Count, Share
+from glm130b.config.units import Amount, Count, Number, Share
 
 Positive = Annotated[Count, Field(gt=0)]
 NonNegative = Annotated[Count, Field(ge=0)]
@@ -16,7 +17,7 @@ Probability = Annotated[Share, Field(ge=0, le=1)]
 class Section(BaseModel):
     """A branch of the tree: frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -30,8 +31,8 @@ class ModelConfig(Section):
     vocab_size: Positive
     """Rows of the embedding, padding ids included."""
     max_sequence_length: Positive
-    layernorm_epsilon: Annotated[float, Field(gt=0)] = 1e-5
-    rope_base: Annotated[float, Field(gt=1)] = 10000.0
+    layernorm_epsilon: Annotated[Number, Field(gt=0)] = 1e-5
+    rope_base: Annotated[Number, Field(gt=1)] = 10000.0
     rope_frequencies: Literal["fp32", "fp16"] = "fp32"
     """Precision the inverse frequencies are rounded to; ``fp16`` is what the official code does."""
     dropout: Annotated[Share, Field(ge=0, lt=1)] = 0.0
@@ -72,7 +73,7 @@ class DataConfig(Section):
         "english": SourceConfig(path="bundled:en"),
         "chinese": SourceConfig(path="bundled:zh"),
     }
-    """Named sources; ``null`` takes an inherited one away."""
+    """Sources by name, which becomes a file name; ``null`` takes an inherited one away."""
     tokenizer: str = "bundled"
     """A folder or ``.model`` file, or ``bundled``."""
     seq_length: Positive = 2048
@@ -95,8 +96,11 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _piece_fits(self) -> Self:
+        for name in self.sources:
+            if not re.fullmatch(r"\w[\w-]*", name):
+                raise ValueError(f"the source name {name!r} has to consist of letters, digits, - and _")
         if not self.active_sources:
-            raise ValueError("sources is empty; name at least one body of text")
+            raise ValueError("no source is left (naming one replaces the bundled two)")
         if self.text_length > self.seq_length - 1:
             raise ValueError(
                 f"piece_length {self.text_length} does not fit seq_length {self.seq_length}: [gMASK] needs one more"
@@ -114,7 +118,7 @@ class ObjectiveConfig(Section):
     windows_per_sequence: Positive = 4
     """[MASK] windows packed into one sequence."""
     mask_ratio: Annotated[Share, Field(gt=0, lt=0.5)] = 0.15
-    average_span_length: Annotated[float, Field(gt=0)] = 3.0
+    average_span_length: Annotated[Number, Field(gt=0)] = 3.0
     """Mean of the Poisson law whose weights of 1, 2, … give the span lengths."""
     max_span_length: Positive = 39
     short_window_probability: Probability = 0.02
@@ -128,19 +132,19 @@ class ObjectiveConfig(Section):
 class OptimizerConfig(Section):
     """AdamW. Biases and norms are not decayed."""
 
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
-    epsilon: Annotated[float, Field(gt=0)] = 1e-8
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    clip: Annotated[float, Field(gt=0)] = 1.0
+    betas: tuple[Annotated[Number, Field(ge=0, lt=1)], Annotated[Number, Field(ge=0, lt=1)]] = (0.9, 0.95)
+    epsilon: Annotated[Number, Field(gt=0)] = 1e-8
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.1
+    clip: Annotated[Number, Field(gt=0)] = 1.0
     """Largest norm of the whole gradient."""
 
 
 class LearningRateConfig(Section):
     """Linear warm-up, then cosine to ``minimum``, then constant; all by samples."""
 
-    peak: Annotated[float, Field(gt=0)] = 8e-5
-    initial: Annotated[float, Field(ge=0)] = 1e-7
-    minimum: Annotated[float, Field(ge=0)] = 8e-6
+    peak: Annotated[Number, Field(gt=0)] = 8e-5
+    initial: Annotated[Number, Field(ge=0)] = 1e-7
+    minimum: Annotated[Number, Field(ge=0)] = 8e-6
     warmup: Amount = Amount(0.005, "share")
     decay: Amount = Amount(0.9, "share")
     """Where the cosine reaches ``minimum``, counted from the start of the run."""
@@ -172,7 +176,7 @@ class BatchConfig(Section):
 class EmbeddingGradientShrink(Section):
     """``E = alpha E + (1 - alpha) detach(E)``: the forward pass is unchanged, the gradient is scaled."""
 
-    alpha: Annotated[float, Field(gt=0, le=1)] = 1.0
+    alpha: Annotated[Number, Field(gt=0, le=1)] = 1.0
     on_output: bool = False
     """Also on the tied output matrix, as the authors did from the fourth week on."""
 
@@ -186,10 +190,16 @@ class LossScaleConfig(Section):
     floor: Positive = 1
 
 
+def _length(total: Amount) -> Amount:
+    if total.unit == "share" or total.value == 0:
+        raise ValueError("a run's length is given in samples or tokens, and is not 0")
+    return total
+
+
 class TrainConfig(Section):
     """How long, how fast and on what to train."""
 
-    total: Amount = Amount(1000, "samples")
+    total: Annotated[Amount, AfterValidator(_length)] = Amount(1000, "samples")
     """Length of the run that the schedules are laid out over."""
     max_steps: Positive | None = None
     """Stop after this many steps, whatever ``total`` says; the schedules do not change."""

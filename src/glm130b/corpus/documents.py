@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 from glm130b.errors import DataError
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".txt")
+_FIELDS = ("id", "text", "lang", "source", "license")
 _BUNDLED = Path(__file__).resolve().parent.parent / "data"
 
 
@@ -53,17 +55,20 @@ def read_documents(paths: Sequence[str | Path]) -> Iterator[Document]:
                     yield document
     if not found:
         names = ", ".join(str(path) for path in paths)
-        raise DataError(f"There is no text in {names}.", "Give files that hold documents.")
+        raise DataError(f"There is no text in {names or 'an empty list of files'}.", "Give files that hold documents.")
 
 
 def _files(path: str | Path) -> list[Path]:
-    if isinstance(path, str) and path.startswith("bundled:"):
-        return [bundled_path(path.removeprefix("bundled:"))]
     path = Path(path)
-    if path.is_dir():
-        return [file for file in sorted(path.rglob("*")) if file.name.endswith(_SUFFIXES) and file.is_file()]
-    if not path.is_file():
-        raise DataError(f"There is no file or folder {path}.", "Check the path of the source.")
+    if path.name.startswith("bundled:"):
+        return [bundled_path(path.name.removeprefix("bundled:"))]
+    try:
+        if path.is_dir():
+            return [file for file in sorted(path.rglob("*")) if file.name.endswith(_SUFFIXES) and file.is_file()]
+        if not path.is_file():
+            raise DataError(f"There is no file or folder {path}.", "Check the path of the source.")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.", "Check the path of the source.") from None
     if not path.name.endswith(_SUFFIXES):
         raise DataError(f"{path} is of a kind this version does not read.", f"Use {', '.join(_SUFFIXES)}.")
     return [path]
@@ -78,13 +83,13 @@ def _read_file(path: Path) -> Iterator[Document]:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield _parse(_decode(line, path, number), path, number)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path} cannot be read: {reason}.", "Check the file, or copy it again.") from None
 
 
-def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+def _open(path: Path) -> gzip.GzipFile | BufferedReader:
+    return gzip.GzipFile(path) if path.suffix == ".gz" else path.open("rb")
 
 
 def _decode(raw: bytes, path: Path, line: int) -> str:
@@ -100,15 +105,20 @@ def _decode(raw: bytes, path: Path, line: int) -> str:
 def _parse(line: str, path: Path, number: int) -> Document:
     try:
         record = json.loads(line)
-        text = record["text"]
-        if not isinstance(text, str):
-            raise TypeError("text is not a string")
-        text.encode("utf-8")
-    except (ValueError, KeyError, TypeError) as error:
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise DataError(
-            f"{path}, line {number}, is not a document ({reason}).",
-            'A line is a JSON object with "text": a string.',
-        ) from None
-    known = {key: str(record[key]) for key in ("id", "lang", "source", "license") if record.get(key) is not None}
-    return Document(text=text, **{"id": f"{path.name}:{number}", **known})
+        if not isinstance(record, dict) or "text" not in record:
+            raise ValueError("it is no object with a text")
+        if not isinstance(record["text"], str):
+            raise ValueError("its text is no string")
+        known = {key: str(record[key]) for key in _FIELDS if record.get(key) is not None}
+        "".join(known.values()).encode("utf-8")
+    except UnicodeEncodeError:
+        reason = "it holds half a surrogate pair, which is no character"
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except ValueError as error:
+        reason = str(error)
+    else:
+        return Document(**{"id": f"{path.name}:{number}", **known})
+    raise DataError(
+        f"{path}, line {number}, is not a document: {reason}.", 'A line is a JSON object with "text": a string.'
+    )

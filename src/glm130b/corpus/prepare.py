@@ -17,6 +17,7 @@ from glm130b.files import read_json, whole_folder, write_json
 from glm130b.tokenization import Tokenizer
 
 Split = Literal["train", "heldout"]
+_SPLITS: tuple[Split, ...] = ("train", "heldout")
 _LEDGER = "data_ledger.json"
 
 
@@ -74,10 +75,7 @@ def open_prepared(folder: Path) -> PreparedCorpus:
         DataError: incomplete or damaged.
     """
     ledger = read_json(folder / _LEDGER, DataError)
-    shards = {
-        split: {name: TokenShard(folder / f"{name}.{split}") for name in ledger["sources"]}
-        for split in ("train", "heldout")
-    }
+    shards = {split: {name: TokenShard(folder / f"{name}.{split}") for name in ledger["sources"]} for split in _SPLITS}
     return PreparedCorpus(shards["train"], shards["heldout"], ledger)
 
 
@@ -111,9 +109,9 @@ def _tokenize(
             counts["bytes"] += len(document.text.encode())
             yield [*tokenizer.encode(document.text), tokenizer.special.eod]
 
-    for split in ("train", "heldout"):
+    for split in _SPLITS:
         counts = {"documents": 0, "bytes": 0, "tokens": 0}
-        stream = documents(split, counts)  # type: ignore[arg-type]
+        stream = documents(split, counts)
         counts["documents"], counts["tokens"] = write_shard(folder / f"{name}.{split}", stream, tokenizer.vocab_size)
         entry[split] = counts
     if entry["train"]["tokens"] < config.text_length:

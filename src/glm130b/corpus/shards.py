@@ -50,13 +50,15 @@ class TokenShard:
         except OSError as error:
             raise DataError(f"{error.filename} cannot be read: {error.strerror}.", "Make the shards again.") from None
         try:
-            magic, version, code, num_documents, _ = _HEADER.unpack_from(index)
+            magic, version, code, num_documents, num_starts = _HEADER.unpack_from(index)
             kind = np.dtype(_TYPES[code])
+            if len(index) != _HEADER.size + 12 * num_documents + 8 * num_starts:
+                raise ValueError("truncated")
             self.lengths: NDArray[np.int32] = np.frombuffer(index, np.int32, num_documents, _HEADER.size)
         except (struct.error, KeyError, ValueError):
             magic, version, kind = b"", 0, np.dtype(np.uint8)
         if magic != _MAGIC or version != 1:
-            raise DataError(f"{index_path} is not a Megatron index of version 1.", "Make the shards again.")
+            raise DataError(f"{index_path} is truncated, or no Megatron index of version 1.", "Make the shards again.")
         if int(self.lengths.sum()) * kind.itemsize != size:
             raise DataError(f"{data_path} is not as long as its index says.", "Copy it again, or make it again.")
         self.tokens: NDArray[Any] = np.memmap(data_path, dtype=kind, mode="r") if size else np.zeros(0, dtype=kind)

@@ -51,7 +51,8 @@ def answer(
         columns = torch.tensor([tokens, position_ids, [0] * len(tokens), branch], device=device)
         with torch.inference_mode():
             last = torch.tensor([len(tokens) - 1], device=device)
-            return model(*columns[:, None], cache=cache, rows=last)[0]
+            logits: torch.Tensor = model(*columns[:, None], cache=cache, rows=last)
+        return logits[0]
 
     logits = read(context.tokens, context.position_ids, context.branch)
     for n in range(count):

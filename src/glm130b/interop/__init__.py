@@ -1,6 +1,6 @@
 """Model folders and the official checkpoints."""
 
-from glm130b.interop.folder import load, load_model, quantize_folder, write_folder
+from glm130b.interop.folder import load, load_model, quantize_folder, resolve, write_folder
 from glm130b.interop.sat import read_sat
 
 __all__ = [
@@ -8,5 +8,6 @@ __all__ = [
     "load_model",
     "quantize_folder",
     "read_sat",
+    "resolve",
     "write_folder",
 ]

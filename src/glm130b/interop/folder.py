@@ -9,11 +9,19 @@ import torch
 from torch import Tensor
 
 from glm130b.config import ModelConfig
-from glm130b.errors import DataError, ModelError, ResourceError
+from glm130b.errors import DataError, ModelError
 from glm130b.files import whole_folder
-from glm130b.model import GLM
-from glm130b.model.storage import MAX_SHARD_BYTES, assign_tensors, read_info, read_tensors, write_tensors
-from glm130b.quantization import Bits, quantize_tensors, use_quantized_linears
+from glm130b.model import (
+    GLM,
+    MAX_SHARD_BYTES,
+    Bits,
+    assign_tensors,
+    checked_device,
+    read_info,
+    read_tensors,
+    write_tensors,
+)
+from glm130b.quantization import quantize_tensors, use_quantized_linears
 from glm130b.tokenization import Tokenizer
 
 
@@ -127,20 +135,3 @@ def quantize_folder(source: str | Path, destination: Path, bits: Bits) -> None:
         raise ModelError(f"{source} is quantised to {info.bits} bits already.", "Quantise the original.")
     tensors = quantize_tensors(read_tensors(source), bits)
     write_folder(destination, tensors, info.model, Tokenizer.load(source), bits=bits)
-
-
-def checked_device(device: torch.device | str) -> torch.device:
-    """``device`` as torch's, ``auto`` being a GPU where there is one.
-
-    Raises:
-        ResourceError: not a device this machine has.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ResourceError(f"There is no device {device!s} here ({reason}).", "Use --device cpu.") from None
-    return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from glm130b.model.storage import Bits
+from glm130b.model import Bits
 
 _LARGEST: dict[int, int] = {8: 127, 4: 7}
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from torch import Tensor
 
 from glm130b.errors import ModelError
-from glm130b.model import LINEAR_NAMES
-from glm130b.quantization.absmax import Bits, quantize_rows
+from glm130b.model import LINEAR_NAMES, Bits
+from glm130b.quantization.absmax import quantize_rows
 
 
 def is_quantizable(name: str) -> bool:

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glm130b.model import GLM
-from glm130b.quantization.absmax import Bits, dequantize
+from glm130b.model import GLM, Bits
+from glm130b.quantization.absmax import dequantize
 
 
 class QuantizedLinear(nn.Module):

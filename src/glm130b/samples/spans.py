@@ -14,7 +14,8 @@ def span_length_weights(mean: float, longest: int) -> NDArray[np.float64]:
     """Poisson(``mean``) weights of 1 … ``longest``, renormalised."""
     lengths = range(1, longest + 1)
     weights = np.array([math.exp(n * math.log(mean) - mean - math.lgamma(n + 1)) for n in lengths])
-    return weights / weights.sum()
+    normalised: NDArray[np.float64] = weights / weights.sum()
+    return normalised
 
 
 def draw_span_lengths(rng: np.random.Generator, weights: NDArray[np.float64], count: int) -> Integers:

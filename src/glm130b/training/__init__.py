@@ -2,18 +2,23 @@
 
 from glm130b.training.checkpoint import Progress, choose_checkpoint, latest_checkpoint
 from glm130b.training.heldout import heldout_loss
-from glm130b.training.loop import Outcome, Reporter, train
-from glm130b.training.runtime import run_lock
+from glm130b.training.loop import Outcome, Reporter, Trainer, train
+from glm130b.training.metrics import Record, read_metrics
+from glm130b.training.runtime import keep_freed_memory, run_lock
 from glm130b.training.schedule import Schedule
 
 __all__ = [
     "Outcome",
     "Progress",
+    "Record",
     "Reporter",
     "Schedule",
+    "Trainer",
     "choose_checkpoint",
     "heldout_loss",
+    "keep_freed_memory",
     "latest_checkpoint",
+    "read_metrics",
     "run_lock",
     "train",
 ]

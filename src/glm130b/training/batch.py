@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from glm130b.planning import Work
+from glm130b.samples import NO_TARGET
 from glm130b.samples import Sequence as PackedSequence
-from glm130b.samples.blank import NO_TARGET
 
 
 @dataclass(frozen=True)

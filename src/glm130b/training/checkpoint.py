@@ -15,8 +15,7 @@ from safetensors.torch import load_file, save_file
 from glm130b.config import RunConfig
 from glm130b.errors import ConfigError, ModelError
 from glm130b.files import is_partial, read_json, whole_folder, write_json
-from glm130b.model import GLM
-from glm130b.model.storage import read_tensors, write_tensors
+from glm130b.model import GLM, read_tensors, write_tensors
 from glm130b.tokenization import Tokenizer
 from glm130b.training.optimizer import moments, restore_moments
 

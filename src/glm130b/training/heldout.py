@@ -7,8 +7,7 @@ import torch
 from glm130b.config import RunConfig
 from glm130b.corpus import TokenShard
 from glm130b.model import GLM
-from glm130b.samples import SampleStream
-from glm130b.samples.stream import Objective
+from glm130b.samples import Objective, SampleStream
 from glm130b.tokenization import SpecialTokens
 from glm130b.training.batch import micro_batches
 from glm130b.training.loss import linear_cross_entropy

@@ -20,8 +20,7 @@ from glm130b.config import MergedConfig, RunConfig
 from glm130b.corpus import PreparedCorpus
 from glm130b.errors import DataError, ModelError
 from glm130b.files import write_json
-from glm130b.model import GLM, build_model
-from glm130b.model.dropout import mix
+from glm130b.model import GLM, build_model, mix
 from glm130b.samples import SampleStream
 from glm130b.tokenization import Tokenizer
 from glm130b.training.batch import micro_batches

@@ -77,4 +77,4 @@ def _open_tensorboard(run: Path, resumed_step: int) -> Any:
             "tensorboard is set, but TensorBoard is not installed.",
             "pip install 'glm130b[tensorboard]', or unset it.",
         ) from None
-    return SummaryWriter(str(run / "tensorboard"), purge_step=resumed_step + 1)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(run / "tensorboard"), purge_step=resumed_step + 1)

@@ -1,0 +1,62 @@
+"""What the demo measures beside the training itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from glm130b.config import RunConfig
+from glm130b.corpus import PreparedCorpus
+from glm130b.interop import load, quantize_folder
+from glm130b.interop.folder import resolve
+from glm130b.training import heldout_loss
+
+
+@dataclass(frozen=True)
+class Precision:
+    """One copy of the model.
+
+    Attributes:
+        losses: held-out losses, as ``heldout_loss`` returns them.
+        megabytes: of the weight files, 10^6 bytes.
+    """
+
+    name: str
+    folder: Path
+    losses: dict[str, float]
+    megabytes: float
+
+
+def precisions(out: Path, config: RunConfig, corpus: PreparedCorpus, device: str) -> Iterator[Precision]:
+    """The trained model, then its INT8 and its INT4 copy (written to ``<out>/int8`` and ``<out>/int4``)."""
+    trained = resolve(out)
+    bits: Literal[8, 4]
+    yield _measure("FP32", trained, config, corpus, device)
+    for bits in (8, 4):
+        folder = out / f"int{bits}"
+        quantize_folder(trained, folder, bits)
+        yield _measure(f"INT{bits}", folder, config, corpus, device)
+
+
+def _measure(name: str, folder: Path, config: RunConfig, corpus: PreparedCorpus, device: str) -> Precision:
+    model, tokenizer = load(folder, device=device)
+    losses = heldout_loss(model, config, corpus.heldout, tokenizer.special)
+    weights = sum(file.stat().st_size for file in folder.glob("model-*.safetensors"))
+    return Precision(name, folder, losses, weights / 1e6)
+
+
+def frequency_loss(corpus: PreparedCorpus, vocab_size: int) -> dict[str, float]:
+    """Held-out cross-entropy, in nats, of guessing by how often each token is in the training text.
+
+    For each source that has held-out text, with one added to every count.
+    """
+    losses = {}
+    for name, shard in corpus.heldout.items():
+        if shard.num_tokens:
+            counts = np.bincount(corpus.train[name].tokens, minlength=vocab_size) + 1.0
+            losses[name] = float(-np.log(counts / counts.sum())[shard.tokens].mean())
+    return losses

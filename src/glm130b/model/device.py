@@ -1,0 +1,24 @@
+"""Which device to compute on."""
+
+from __future__ import annotations
+
+import torch
+
+from glm130b.errors import ResourceError
+
+
+def checked_device(device: torch.device | str) -> torch.device:
+    """``device`` as torch's, ``auto`` being a GPU where there is one.
+
+    Raises:
+        ResourceError: not a device this machine has.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ResourceError(f"There is no device {device!s} here ({reason}).", "Use --device cpu.") from None
+    return found
