@@ -52,6 +52,61 @@ def test_flex_attention_equals_sdpa_and_the_formula(case: tuple[torch.Tensor, to
     assert torch.allclose(formula, expected, atol=2e-6)
 
 
+@st.composite
+def segmented(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two rows of packed samples, each context first, then answers of one or more branches; padded."""
+    rows = []
+    for _ in range(2):
+        sample, branch = [], []
+        for number in range(draw(st.integers(0, 3))):
+            parts = [draw(st.integers(0, 4)), *draw(st.lists(st.integers(1, 4), max_size=3))]
+            branch += [n for n, size in enumerate(parts) for _ in range(size)]
+            sample += [number] * sum(parts)
+            padding = draw(st.integers(0, 2))
+            sample, branch = sample + [-1] * padding, branch + [0] * padding
+        rows.append((sample, branch))
+    length = max(1, *(len(sample) for sample, _ in rows))
+    return tuple(  # type: ignore[return-value]
+        torch.tensor([row[n] + [fill] * (length - len(row[n])) for row in rows]) for n, fill in ((0, -1), (1, 0))
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(segmented(), st.integers(0, 1000))
+def test_segments_equal_the_dense_mask(case: tuple[torch.Tensor, torch.Tensor], seed: int) -> None:
+    sample, branch = case
+    generator = torch.Generator().manual_seed(seed)
+    qkv = [torch.randn(2, 3, sample.shape[1], 16, generator=generator, requires_grad=True) for _ in range(3)]
+    upstream = torch.randn(2, 3, sample.shape[1], 16, generator=generator) * (sample >= 0)[:, None, :, None]
+    segments = make_visibility(sample, branch, backend="segments")
+    assert segments.parts is not None
+    found = []
+    for visibility in (segments, make_visibility(sample, branch, backend="sdpa")):
+        out = attend(*qkv, visibility)
+        found.append([out * (sample >= 0)[:, None, :, None], *torch.autograd.grad(out, qkv, upstream)])
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, atol=3e-6)
+
+
+@given(packed())
+def test_any_other_layout_falls_back(case: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Parts, where there are any, cover the rule exactly."""
+    sample, branch = case
+    visibility = make_visibility(sample, branch, backend="segments")
+    if visibility.parts is None:
+        assert visibility.mask is not None
+        return
+    length = sample.shape[1]
+    seen = torch.zeros(length, length, dtype=torch.bool)
+    for part in visibility.parts:
+        shown = torch.ones(part.end - part.start, part.end - part.first, dtype=torch.bool)
+        seen[part.start : part.end, part.first : part.end] = shown if part.mask is None else part.mask == 0
+    for q in range(length):
+        for k in range(length):
+            expected = sample[0, q] >= 0 and slow_visible(sample[0].tolist(), branch[0].tolist(), q, k)
+            assert seen[q, k] == expected
+
+
 def test_samples_and_branches_do_not_leak(tiny: GLM) -> None:
     """What a token may not see cannot change its logits, bit by bit."""
     sample = torch.tensor([[0, 0, 0, 0, 0, 0, 1, 1, 1, -1]])

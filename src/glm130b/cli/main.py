@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command()(demo.demo)
+app.command(short_help="Train a small model from nothing and report on it.")(demo.demo)
 app.command()(train.train)
 app.command()(fill.fill)
 app.command()(fill.generate)

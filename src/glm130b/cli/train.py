@@ -30,7 +30,8 @@ def train(
     from glm130b.cli.progress import TrainingProgress, preparing
     from glm130b.config import load_config
     from glm130b.corpus import prepare
-    from glm130b.model import check_vocabulary, checked_device
+    from glm130b.interop.folder import check_vocabulary
+    from glm130b.model import checked_device
     from glm130b.tokenization import Tokenizer
     from glm130b.training import choose_checkpoint, run_lock, train
     from glm130b.training.runtime import check_disk, check_memory, check_supported

@@ -75,6 +75,8 @@ def open_prepared(folder: Path) -> PreparedCorpus:
         DataError: incomplete or damaged.
     """
     ledger = read_json(folder / _LEDGER, DataError)
+    if not (isinstance(ledger, dict) and {"settings", "sources", "fingerprint"} <= ledger.keys()):
+        raise DataError(f"{folder / _LEDGER} is not a ledger of this version.", "Make the folder again.")
     shards = {split: {name: TokenShard(folder / f"{name}.{split}") for name in ledger["sources"]} for split in _SPLITS}
     return PreparedCorpus(shards["train"], shards["heldout"], ledger)
 
@@ -118,7 +120,7 @@ def _tokenize(
         raise DataError(
             f"Source {name} ({path}) has {entry['train']['tokens']} tokens to train on, less than one piece of "
             f"{config.text_length}.",
-            "Add text, or lower data.seq_length.",
+            "Add text, or lower data.seq_length or data.heldout.",
         )
     return entry
 

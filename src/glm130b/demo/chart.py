@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 Point = tuple[float, float]
 
@@ -107,7 +108,7 @@ def thin(points: Sequence[Point], most: int = MAX_POINTS) -> list[Point]:
     if len(points) <= most:
         return list(points)
     edges = [len(points) * n // most for n in range(most + 1)]
-    stretches = [points[first:last] for first, last in zip(edges, edges[1:], strict=False)]
+    stretches = [points[first:last] for first, last in pairwise(edges)]
     return [(sum(x for x, _ in s) / len(s), sum(y for _, y in s) / len(s)) for s in stretches]
 
 

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -88,7 +89,7 @@ class LiveTraining:
         return done or time.monotonic() - self._last_line > self._seconds / _LINES
 
     def _left(self) -> float:
-        share = self._record["samples"] / self._total
+        share: float = self._record["samples"] / self._total
         return (time.monotonic() - self._started) * (1 - share) / share
 
     def _recent(self) -> float:
@@ -130,7 +131,7 @@ class LiveTraining:
 def spark(values: Sequence[float], width: int, style: str = "") -> Text:
     """A curve in one row: means over equal stretches, from the lowest to the highest of them."""
     edges = [len(values) * n // min(width, len(values)) for n in range(min(width, len(values)) + 1)]
-    means = [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
     low, high = min(means), max(means)
     span = (high - low) or 1.0
     return Text("".join(_BARS[round((mean - low) / span * (len(_BARS) - 1))] for mean in means), style=style)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 
 from glm130b.config import MergedConfig, RunConfig, load_config
 from glm130b.corpus import PreparedCorpus
+from glm130b.model import checked_device
 from glm130b.tokenization import Tokenizer
 from glm130b.training.loop import Trainer
 from glm130b.training.runtime import keep_freed_memory
@@ -28,7 +30,7 @@ class Probe:
             follow from the seed alone.
         heldout_seconds: what measuring them took.
         steps: how many steps were timed, after one to warm up.
-        step_seconds: mean time of one.
+        step_seconds: median time of one.
     """
 
     before: dict[str, float]
@@ -51,17 +53,14 @@ def probe(config: RunConfig, tokenizer: Tokenizer, corpus: PreparedCorpus, secon
     before = trainer.heldout()
     heldout_seconds = time.perf_counter() - started
     trainer.step()
-    started, steps = time.perf_counter(), 0
-    while steps < 2 or time.perf_counter() - started < seconds:
-        trainer.step()
-        steps += 1
-    return Probe(before, heldout_seconds, steps, (time.perf_counter() - started) / steps)
+    times: list[float] = []
+    while len(times) < 2 or sum(times) < seconds:
+        times.append(trainer.step()["seconds"])
+    return Probe(before, heldout_seconds, len(times), median(times))
 
 
 def pick_device(config: RunConfig) -> str:
     """The device the run will use."""
-    from glm130b.interop.folder import checked_device
-
     return str(checked_device(config.train.device))
 
 

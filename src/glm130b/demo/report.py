@@ -14,6 +14,7 @@ from glm130b.corpus import PreparedCorpus
 from glm130b.demo.chart import Point, Series, line_chart, trailing_mean
 from glm130b.demo.examples import CONTINUATION, OPENING, Filled
 from glm130b.demo.measures import Precision
+from glm130b.demo.show import percent, signed
 from glm130b.errors import ModelError
 from glm130b.files import read_json, whole_file
 from glm130b.planning import parameter_count
@@ -57,6 +58,7 @@ def write_report(results: Results) -> Path:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    environment.filters |= {"percent": percent, "signed": signed}
     records = read_metrics(results.out / "metrics.jsonl")
     page = environment.get_template("report.html.j2").render(
         results=results,
@@ -67,7 +69,7 @@ def write_report(results: Results) -> Path:
         environment=read_json(results.out / "environment.json", ModelError),
         last=records[-1],
         rows=loss_rows(results),
-        loss_chart=Markup(_loss_chart(records, results.before)),
+        loss_chart=Markup(_loss_chart(records, results.before, results.precisions[0].losses)),
         gradient_chart=Markup(_gradient_chart(records)),
         window=smoothing(len(records)),
         opening=OPENING,
@@ -100,15 +102,17 @@ def _curve(records: Sequence[Record], key: str) -> list[Point]:
     return [(record["step"], record[key]) for record in records]
 
 
-def _loss_chart(records: Sequence[Record], before: dict[str, float]) -> str:
+def _loss_chart(records: Sequence[Record], before: dict[str, float], after: dict[str, float]) -> str:
     loss, window = _curve(records, "loss"), smoothing(len(records))
-    held = [(0.0, before["all"])] if before else []
-    held += [(r["step"], r["heldout_loss"]["all"]) for r in records if r.get("heldout_loss")]
+    held = {0: before["all"]} if before else {}
+    held |= {record["step"]: record["heldout_loss"]["all"] for record in records if record.get("heldout_loss")}
+    held |= {records[-1]["step"]: after["all"]} if after else {}
+    smooth = [Series(f"training, mean of {window} steps", trailing_mean(loss, window), "one")] if window > 1 else []
     return line_chart(
         [
-            Series("training, each step", loss, "raw"),
-            Series(f"training, mean of {window} steps", trailing_mean(loss, window), "one"),
-            Series("held out", held, "two", dots=True),
+            Series("training, each step", loss, "raw" if smooth else "one"),
+            *smooth,
+            Series("held out", list(held.items()), "two", dots=True),
         ],
         x_label="step",
         y_label="loss, nats a token",

@@ -18,6 +18,27 @@ from glm130b.planning import parameter_count
 from glm130b.tokenization import Tokenizer
 
 _INDENT = (0, 0, 0, 2)
+_WIDEST = 100
+
+
+def title(console: Console, num_parameters: int, minutes: float) -> None:
+    """What is going to happen."""
+    line = Text.assemble(
+        ("A bilingual GLM from nothing", "bold"),
+        f": {num_parameters / 1e6:.1f} M parameters, {minutes:g} minutes of training. Every number is computed here.",
+    )
+    console.print(line, width=_width(console))
+
+
+def say(console: Console, text: str | Text, style: str = "") -> None:
+    """A paragraph: indented, wrapped, not wider than the eye likes."""
+    line = Text(text, style) if isinstance(text, str) else text
+    console.print(Padding(line, _INDENT, expand=False), width=_width(console))
+
+
+def percent(share: float) -> str:
+    """Two digits that count: 12%, 0.34%, 0.0061%."""
+    return f"{100 * share:.2g}%" if share < 0.995 else "100%"
 
 
 def heading(console: Console, number: int, title: str, about: str) -> None:
@@ -28,6 +49,11 @@ def heading(console: Console, number: int, title: str, about: str) -> None:
 def command(console: Console, text: str) -> None:
     """A command on a line of its own, never wrapped."""
     console.print(Text(f"  {text}", "bold"), soft_wrap=True)
+
+
+def signed(difference: float) -> str:
+    """Four decimals with a sign, but no negative zero."""
+    return f"{round(difference, 4) + 0.0:+.4f}"
 
 
 def ledger(console: Console, corpus: PreparedCorpus, tokenizer: Tokenizer) -> None:
@@ -45,10 +71,11 @@ def ledger(console: Console, corpus: PreparedCorpus, tokenizer: Tokenizer) -> No
             f"{num_bytes / tokens:.2f}",
             f"{held['tokens']:,} ({held['tokens'] / tokens:.1%})",
         )
-    console.print(Padding(table, _INDENT))
-    console.print(
-        f"  One vocabulary of {tokenizer.vocab_size:,} tokens for both languages. "
-        "What is held out is never trained on, only measured on."
+    console.print(Padding(table, _INDENT, expand=False))
+    say(
+        console,
+        f"One vocabulary of {tokenizer.vocab_size:,} tokens for both languages. "
+        "What is held out is never trained on, only measured on.",
     )
 
 
@@ -56,75 +83,78 @@ def recipe(console: Console, config: RunConfig, found: Probe, device: str) -> No
     """What is about to be trained, and for how long."""
     model, objective, train = config.model, config.objective, config.train
     batch, steps = train.batch.end, -(-config.total_samples // train.batch.end)
-    console.print(
-        f"  {parameter_count(model):,} parameters: {model.num_layers} layers, hidden size {model.hidden_size}, "
-        f"{model.num_heads} heads, on {device}."
+    say(
+        console,
+        f"{parameter_count(model):,} parameters: {model.num_layers} layers, hidden size {model.hidden_size}, "
+        f"{model.num_heads} heads, on {device}. GLM-130B's recipe, scaled down: DeepNorm, rotary positions, GeGLU, "
+        f"embedding gradient shrunk to {train.embedding_gradient_shrink.alpha:g}; {objective.mask_share:.0%} of the "
+        f"sequences hide short spans ([MASK]), {1 - objective.mask_share:.0%} hide the end of the text ([gMASK]).",
     )
-    console.print(
-        f"  {objective.mask_share:.0%} of the sequences hide short spans (\\[MASK]), {1 - objective.mask_share:.0%} "
-        f"hide the end of the text (\\[gMASK]).\n  Embedding gradient shrunk to {train.embedding_gradient_shrink.alpha:g}, "
-        f"DeepNorm, rotary positions, GeGLU: GLM-130B's recipe, scaled down."
-    )
-    console.print(
-        f"  {found.steps} trial steps took {found.step_seconds:.2f} s each, so {steps:,} steps of "
-        f"{batch} x {config.data.seq_length} tokens are planned."
+    say(
+        console,
+        f"{found.steps} trial steps took {found.step_seconds:.2g} s each, so {steps:,} steps of {batch} x "
+        f"{config.data.seq_length} tokens are planned.",
     )
     if "all" in found.before:
-        console.print(f"  Held-out loss of the untrained model: {found.before['all']:.3f} nats a token.")
+        say(console, f"Held-out loss before training: {found.before['all']:.3f} nats a token.")
 
 
 def filled(console: Console, language: str, result: Filled) -> None:
     """A text with its answers marked, and the likeliest first tokens of each blank."""
-    line = Text("  ")
+    line = Text()
     for n, part in enumerate(result.parts):
         line.append(part)
         if n < len(result.blanks):
             line.append_text(_marked(console, result.blanks[n].text))
-    console.print(Text(f"  {language}: {result.source}", "dim"))
-    console.print(line)
+    say(console, f"{language}: {result.source}", "dim")
+    say(console, line)
     for n, blank in enumerate(result.blanks, start=1):
-        likely = ", ".join(f"{candidate.text!r} {candidate.probability:.1%}" for candidate in blank.candidates)
-        console.print(
-            Text(f"    blank {n}: begins with {likely}; mean probability of its tokens {blank.probability:.1%}", "dim")
+        likely = ", ".join(f"{candidate.text!r} {percent(candidate.probability)}" for candidate in blank.candidates)
+        say(
+            console,
+            f"blank {n} begins with {likely}; its tokens have mean probability {percent(blank.probability)}",
+            "dim",
         )
     console.print()
 
 
 def continuation(console: Console, text: str, vocab_size: int) -> None:
     """The continued text, and how much to think of it."""
-    console.print(Text(f"  Continued (temperature {CONTINUATION.temperature:g}, top-p {CONTINUATION.top_p:g}):", "dim"))
-    line = Text(OPENING).append_text(_marked(console, text))
-    console.print(Padding(line, _INDENT))
-    console.print(
-        f"\n  A model this small and this young writes poorly: it has learned which tokens are frequent and some of\n"
-        f"  their company. An untrained one gives each token about {1 / vocab_size:.3%}.",
+    say(console, f"A text continued (temperature {CONTINUATION.temperature:g}, top-p {CONTINUATION.top_p:g}):", "dim")
+    say(console, Text(OPENING).append_text(_marked(console, text)))
+    console.print()
+    say(
+        console,
+        "A model this small and this young writes poorly: it knows little more than which tokens are frequent. An "
+        f"untrained one gives each token a probability of about {percent(1 / vocab_size)}.",
     )
 
 
 def precisions(console: Console, copies: Sequence[Precision], config: RunConfig) -> None:
     """Held-out loss and size of each copy."""
-    table = _table("weights", ">held-out loss", ">difference", ">MB", "folder")
+    table = _table("weights", ">held-out loss", ">difference", ">MB")
     first = copies[0].losses.get("all")
     for copy in copies:
         loss = copy.losses.get("all")
         table.add_row(
             copy.name,
             "nothing held out" if loss is None else f"{loss:.4f}",
-            "" if loss is None or first is None or copy is copies[0] else f"{loss - first:+.4f}",
+            "" if loss is None or first is None or copy is copies[0] else signed(loss - first),
             f"{copy.megabytes:.1f}",
-            str(copy.folder),
         )
-    console.print(Padding(table, _INDENT))
+    console.print(Padding(table, _INDENT, expand=False))
     embedding = config.model.vocab_size * config.model.hidden_size / parameter_count(config.model)
-    console.print(
-        f"  Only the linear maps are quantised; the embedding, {embedding:.0%} of this model, is not. One scale a row at 4\n"
-        "  bits costs small models some loss, as is known; that it costs GLM-130B next to nothing is the paper's claim."
+    say(
+        console,
+        f"Only the linear maps are quantised; the embedding, {embedding:.0%} of this model, stays as it is. With one "
+        "scale a row, 4 bits cost a small model some of its quality, as is known; the paper's claim that they cost "
+        "next to nothing is about 130 billion parameters.",
     )
 
 
 def _marked(console: Console, text: str) -> Text:
     """An answer, seen at a glance with and without colours."""
-    shown = " ".join(text.split("\n"))
+    shown = " ".join(text.split("\n")) or " "
     return Text(shown, "bold green underline") if console.color_system else Text(f"«{shown}»")
 
 
@@ -133,3 +163,7 @@ def _table(*columns: str) -> Table:
     for name in columns:
         table.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left")
     return table
+
+
+def _width(console: Console) -> int:
+    return min(console.width, _WIDEST)

@@ -35,10 +35,7 @@ def run(out: Path, minutes: float) -> None:
     _check_free(out)
     console = Console(highlight=False)
     config = planned([])
-    console.print(
-        f"[bold]A bilingual GLM from nothing[/], {parameter_count(config.run.model) / 1e6:.1f} M parameters, "
-        f"{minutes:g} minutes of training; everything below is computed now."
-    )
+    show.title(console, parameter_count(config.run.model), minutes)
     with run_lock(out):
         tokenizer = Tokenizer.load(config.run.data.tokenizer)
         corpus = _text(console, config, tokenizer, out)
@@ -84,7 +81,7 @@ def _train_and_tell(console: Console, tokenizer: Tokenizer, corpus: PreparedCorp
     if outcome.stopped_by is not None and not live.out_of_time:
         _stopped(console, out, outcome)
     if live.out_of_time:
-        console.print("  The machine became slower than it was measured: stopped early, the schedule unfinished.")
+        show.say(console, "The machine became slower than it was when measured: stopped early, schedule unfinished.")
     try:
         frequencies = frequency_loss(corpus, tokenizer.vocab_size)
         filled, continuation = _write(console, out, device)
@@ -141,8 +138,9 @@ def _report(console: Console, results: Results) -> None:
     show.heading(console, 5, "Report", "curves, losses and numbers on one page")
     path = write_report(results)
     minutes = clock(results.training_seconds)
-    console.print(f"  {path.resolve()}  (open it in a browser; it needs no network)", soft_wrap=True)
-    console.print(f"  Trained for {minutes}; the run is in {results.out}.\n")
+    show.command(console, str(path.resolve()))
+    show.say(console, f"Open it in a browser; it needs no network. Trained for {minutes}; the run is in {results.out}.")
+    console.print()
     console.print("[bold]Three things to try next[/]")
     for text in results.next_steps:
         show.command(console, text)

@@ -10,7 +10,7 @@ packed windows, one-way text, options scored side by side and decoding are all t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -19,7 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Backend = Literal["auto", "sdpa", "flex"]
+from glm130b.model.segments import Part, find_parts, segment_attention
+
+Backend = Literal["auto", "sdpa", "segments", "flex"]
 
 _FLEX_MIN_LENGTH = 1024
 
@@ -35,10 +37,12 @@ def visible(
 class Visibility:
     """The rule in the form one backend wants, made once and used by every layer.
 
-    ``mask`` is boolean ``[B, 1, Q, K]``, True where visible; ``block_mask`` is FlexAttention's. Exactly one is set.
+    Exactly one is set: ``mask``, boolean ``[B, 1, Q, K]``, True where visible; ``parts``, see
+    ``model/segments.py``; or ``block_mask``, FlexAttention's.
     """
 
-    mask: Tensor | None
+    mask: Tensor | None = None
+    parts: Sequence[Part] | None = None
     block_mask: Any = None
 
 
@@ -57,17 +61,22 @@ def make_visibility(
         sample, branch: of the queries.
         first_slot: slot of the first query; keys start at slot 0.
         k_sample, k_branch: of all keys, cached ones included.
-        backend: ``flex`` uses FlexAttention, which skips hidden blocks; ``auto`` takes it for long
-            sequences without a cache on CUDA, and scaled_dot_product_attention elsewhere.
+        backend: ``sdpa`` is scaled_dot_product_attention with a dense mask; ``segments`` (CPU) and
+            ``flex`` (FlexAttention) skip what is hidden. ``auto`` takes ``segments`` for whole sequences
+            on a CPU where their layout allows, ``flex`` for long ones on CUDA, and else ``sdpa``.
     """
     k_sample = sample if k_sample is None else k_sample
     k_branch = branch if k_branch is None else k_branch
     num_queries, num_keys = sample.shape[1], k_sample.shape[1]
+    whole = num_queries == num_keys
     if backend == "auto":
-        pays = sample.is_cuda and num_queries == num_keys and num_keys >= _FLEX_MIN_LENGTH
-        backend = "flex" if pays else "sdpa"
+        backend = "flex" if sample.is_cuda and whole and num_keys >= _FLEX_MIN_LENGTH else "sdpa"
+        if sample.device.type == "cpu" and whole:
+            backend = "segments"
     if backend == "flex":
-        return Visibility(None, _block_mask(sample, branch, first_slot, k_sample, k_branch))
+        return Visibility(block_mask=_block_mask(sample, branch, first_slot, k_sample, k_branch))
+    if backend == "segments" and (parts := find_parts(sample, branch)) is not None:
+        return Visibility(parts=parts)
     q_slot = torch.arange(first_slot, first_slot + num_queries, device=sample.device)
     k_slot = torch.arange(num_keys, device=sample.device)
     mask = visible(
@@ -78,7 +87,7 @@ def make_visibility(
         k_branch[:, None, :],
         k_slot[None, None, :],
     )
-    return Visibility(mask[:, None])
+    return Visibility(mask=mask[:, None])
 
 
 def _block_mask(sample: Tensor, branch: Tensor, first_slot: int, k_sample: Tensor, k_branch: Tensor) -> Any:
@@ -114,6 +123,8 @@ def attend(
     """
     if visibility.block_mask is not None and drop is None:
         return _flex_attention(q_BhQd.is_cuda)(q_BhQd, k_BhKd, v_BhKd, block_mask=visibility.block_mask)
+    if visibility.parts is not None and drop is None:
+        return segment_attention(q_BhQd, k_BhKd, v_BhKd, visibility.parts)
     mask_B1QK = visibility.mask
     if mask_B1QK is None:
         raise ValueError("dropout on attention probabilities needs the dense rule: use backend='sdpa'")

@@ -17,7 +17,8 @@ from glm130b.config import ModelConfig
 from glm130b.model.attention import Backend, Visibility, attend, make_visibility
 from glm130b.model.cache import KVCache
 from glm130b.model.dropout import dropper
-from glm130b.model.rope import Tables, inverse_frequencies, rotary_tables, rotate
+from glm130b.model.geglu import geglu
+from glm130b.model.rope import Tables, inverse_frequencies, rotary_tables, split_and_rotate
 
 LINEAR_NAMES = (
     "attention.query_key_value",
@@ -49,10 +50,7 @@ class Attention(nn.Module):
         """Attend over ``u`` (and the cache, which takes up the new keys and values)."""
         B, S, H = u_BSH.shape
         qkv_BSh3d = self.query_key_value(u_BSH).view(B, S, self.config.num_heads, 3 * self.config.head_size)
-        q_BShd, k_BShd, v_BShd = qkv_BSh3d.split(self.config.head_size, dim=-1)
-        q_BhSd = rotate(q_BShd, tables).transpose(1, 2)
-        k_BhSd = rotate(k_BShd, tables).transpose(1, 2)
-        v_BhSd = v_BShd.transpose(1, 2)
+        q_BhSd, k_BhSd, v_BhSd = split_and_rotate(qkv_BSh3d, tables)
         if cache is not None:
             k_BhSd, v_BhSd = cache.store(self.layer, slots, k_BhSd, v_BhSd)
         drop = dropper(self.config.dropout, seeds, self.layer, 0)
@@ -62,7 +60,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """GeGLU: the first half of the expanded tensor times the GELU (erf form) of the second."""
+    """Feed-forward with GeGLU."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -71,8 +69,7 @@ class MLP(nn.Module):
 
     def forward(self, z_BSH: Tensor) -> Tensor:
         """Map ``[B, S, H]`` to ``[B, S, H]``."""
-        value_BSI, gate_BSI = self.dense_h_to_4h(z_BSH).chunk(2, dim=-1)
-        out: Tensor = self.dense_4h_to_h(value_BSI * F.gelu(gate_BSI))
+        out: Tensor = self.dense_4h_to_h(geglu(self.dense_h_to_4h(z_BSH)))
         return out
 
 

@@ -27,33 +27,42 @@ def rotary_tables(position_ids_BS: Tensor, frequencies: Tensor) -> Tables:
     return angles.cos(), angles.sin()
 
 
-class _Rotate(torch.autograd.Function):
-    """Turn the two halves of the last dimension; the gradient turns back. Keeps only the tables."""
+class _SplitAndRotate(torch.autograd.Function):
+    """One pass each way; the gradient turns back. Only the tables are kept."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(ctx: Any, qkv_BSh3d: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ctx.save_for_backward(cos, sin)
-        return _turn(x, cos, sin)
+        q_BShd, k_BShd, v_BShd = qkv_BSh3d.chunk(3, dim=-1)
+        out = torch.empty((3, *v_BShd.transpose(1, 2).shape), dtype=v_BShd.dtype, device=v_BShd.device)
+        _turn(q_BShd, cos, sin, out[0].transpose(1, 2))
+        _turn(k_BShd, cos, sin, out[1].transpose(1, 2))
+        out[2].transpose(1, 2).copy_(v_BShd)
+        return out[0], out[1], out[2]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
-        return _turn(grads[0], cos, -sin), None, None
+        q, k, v = (grad.transpose(1, 2) for grad in grads)
+        out = torch.empty((*v.shape[:-1], 3 * v.shape[-1]), dtype=v.dtype, device=v.device)
+        out_q, out_k, out_v = out.chunk(3, dim=-1)
+        _turn(q, cos, -sin, out_q)
+        _turn(k, cos, -sin, out_k)
+        out_v.copy_(v)
+        return out, None, None
 
 
-def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def _turn(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor) -> None:
     low, high = x.chunk(2, dim=-1)
-    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     out_low, out_high = out.chunk(2, dim=-1)
     torch.mul(low, cos, out=out_low)
     out_low.addcmul_(high, sin, value=-1)
     torch.mul(high, cos, out=out_high)
     out_high.addcmul_(low, sin)
-    return out
 
 
-def rotate(x_BShd: Tensor, tables: Tables) -> Tensor:
-    """Apply the rotation to ``[B, S, heads, d]``; the result has the same shape and dtype."""
-    cos, sin = tables
-    rotated: Tensor = _Rotate.apply(x_BShd, cos.to(x_BShd.dtype), sin.to(x_BShd.dtype))  # type: ignore[no-untyped-call]
-    return rotated
+def split_and_rotate(qkv_BSh3d: Tensor, tables: Tables) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values ``[B, h, S, d]`` of ``[B, S, h, 3 d]``, the first two rotated."""
+    cos, sin = (table.to(qkv_BSh3d.dtype) for table in tables)
+    parts: tuple[Tensor, Tensor, Tensor] = _SplitAndRotate.apply(qkv_BSh3d, cos, sin)  # type: ignore[no-untyped-call]
+    return parts

@@ -1,0 +1,188 @@
+"""Sources tokenised into a run's folder."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glm130b.config import DataConfig, SourceConfig
+from glm130b.corpus import Document, PreparedCorpus, TokenShard, open_prepared, prepare, read_documents
+from glm130b.corpus.prepare import is_heldout
+from glm130b.errors import DataError
+from glm130b.tokenization import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.load()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "text.jsonl"
+    records = [{"id": f"doc-{n}", "text": f"Document {n}: " + "some words 一些词 " * (n % 5 + 1)} for n in range(200)]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def settings(*paths: Path, **values: Any) -> DataConfig:
+    sources = {f"s{n}": SourceConfig(path=str(path)) for n, path in enumerate(paths)}
+    return DataConfig(**{"sources": sources, "seq_length": 64, "heldout": 0.1, **values})
+
+
+def texts(shard: TokenShard, tokenizer: Tokenizer) -> list[str]:
+    """The documents of a shard, cut at each eod."""
+    found, current = [], []
+    for token in shard.tokens.tolist():
+        if token == tokenizer.special.eod:
+            found.append(tokenizer.decode(current))
+            current = []
+        else:
+            current.append(token)
+    assert not current
+    return found
+
+
+def test_every_document_is_in_one_split(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
+    corpus = prepare(settings(source), tokenizer, tmp_path / "data")
+    train, heldout = (texts(split["s0"], tokenizer) for split in (corpus.train, corpus.heldout))
+    documents = list(read_documents([source]))
+    assert train == [document.text for document in documents if not is_heldout(document.id, 0.1)]
+    assert heldout == [document.text for document in documents if is_heldout(document.id, 0.1)]
+    assert 5 < len(heldout) < 40
+
+
+def test_heldout_follows_from_the_id_alone(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
+    before = prepare(settings(source), tokenizer, tmp_path / "before")
+    records = [json.loads(line) for line in source.read_text().splitlines()]
+    random.Random(0).shuffle(records)
+    moved = tmp_path / "elsewhere.jsonl"
+    moved.write_text("".join(json.dumps(record) + "\n" for record in records))
+    after = prepare(settings(moved), tokenizer, tmp_path / "after")
+    for split in ("train", "heldout"):
+        shards = (getattr(corpus, split)["s0"] for corpus in (before, after))
+        first, second = (sorted(texts(shard, tokenizer)) for shard in shards)
+        assert first == second
+
+
+def test_heldout_share() -> None:
+    ids = [f"document {n}" for n in range(20_000)]
+    chosen = {share: {name for name in ids if is_heldout(name, share)} for share in (0.0, 0.02, 0.1, 0.5)}
+    for share, names in chosen.items():
+        assert len(names) == pytest.approx(share * len(ids), abs=5 * (share * len(ids)) ** 0.5)
+    assert chosen[0.02] < chosen[0.1] < chosen[0.5]
+    # What is held out must not change between versions.
+    assert [n for n in range(100) if is_heldout(str(n), 0.05)] == [3, 9, 16, 67, 68, 92]
+
+
+def test_the_ledger_equals_a_recount(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
+    other = tmp_path / "another.txt"
+    other.write_text("Something else. " * 50)
+    assert not is_heldout(other.name, 0.1)
+    corpus = prepare(settings(source, other), tokenizer, tmp_path / "data")
+    ledger = json.loads((tmp_path / "data" / "data_ledger.json").read_text())
+    assert ledger == corpus.ledger
+    for name, path in (("s0", source), ("s1", other)):
+        documents = list(read_documents([path]))
+        assert ledger["sources"][name]["path"] == str(path)
+        for split, shard in (("train", corpus.train[name]), ("heldout", corpus.heldout[name])):
+            chosen = [document for document in documents if is_heldout(document.id, 0.1) == (split == "heldout")]
+            counts = ledger["sources"][name][split]
+            assert counts == {
+                "documents": len(chosen),
+                "bytes": sum(len(document.text.encode()) for document in chosen),
+                "tokens": sum(len(tokenizer.encode(document.text)) + 1 for document in chosen),
+            }
+            assert (len(shard.lengths), shard.num_tokens) == (counts["documents"], counts["tokens"])
+
+
+def test_progress_sees_every_document_once(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
+    seen: list[tuple[str, Document]] = []
+    prepare(settings(source), tokenizer, tmp_path / "data", progress=lambda *event: seen.append(event))
+    assert sorted(document.id for _, document in seen) == sorted(document.id for document in read_documents([source]))
+    assert {name for name, _ in seen} == {"s0"}
+
+
+def test_equal_settings_open_what_is_there(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
+    first = prepare(settings(source), tokenizer, tmp_path / "data")
+    source.unlink()
+    again = prepare(settings(source, seq_length=128), tokenizer, tmp_path / "data")
+    assert again.fingerprint == first.fingerprint
+    assert again.train["s0"].tokens.tolist() == first.train["s0"].tokens.tolist()
+
+
+def test_the_fingerprint_follows_the_tokens(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
+    def made(name: str) -> PreparedCorpus:
+        return prepare(settings(source), tokenizer, tmp_path / name)
+
+    first, same = made("a"), made("b")
+    source.write_text(source.read_text().replace("Document 1:", "document 1:"))
+    assert first.fingerprint == same.fingerprint != made("c").fingerprint
+
+
+def test_other_settings_are_refused(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
+    first = prepare(settings(source), tokenizer, tmp_path / "data")
+    copy = tmp_path / "copy.jsonl"
+    copy.write_bytes(source.read_bytes())
+    for other in (settings(source, heldout=0.2), settings(copy), settings(source, copy)):
+        with pytest.raises(DataError, match="made of other sources or another tokenizer"):
+            prepare(other, tokenizer, tmp_path / "data")
+    assert open_prepared(tmp_path / "data").fingerprint == first.fingerprint
+
+
+def test_another_tokenizer_is_refused(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
+    prepare(settings(source), tokenizer, tmp_path / "data")
+    another = Tokenizer.load()
+    another.fingerprint = "0"
+    with pytest.raises(DataError, match="another tokenizer"):
+        prepare(settings(source), another, tmp_path / "data")
+
+
+@pytest.mark.parametrize("bad", ['{"text": "\\ud800"}', "no JSON", '{"text": 5}'])
+def test_a_bad_line_leaves_nothing(tmp_path: Path, source: Path, tokenizer: Tokenizer, bad: str) -> None:
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"text": "fine"}\n' * 100 + bad + "\n")
+    with pytest.raises(DataError, match="line 101"):
+        prepare(settings(source, broken), tokenizer, tmp_path / "run" / "data")
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_missing_source_is_not_called_a_write_error(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    with pytest.raises(DataError, match="There is no file or folder"):
+        prepare(settings(tmp_path / "nope.jsonl"), tokenizer, tmp_path / "data")
+    with pytest.raises(DataError, match="cannot be read"):
+        prepare(settings(Path("x" * 5000)), tokenizer, tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_of_less_than_one_piece(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
+    short = tmp_path / "short.txt"
+    short.write_text("Only this.")
+    with pytest.raises(DataError, match=r"Source s1 .* has \d+ tokens to train on, less than one piece of 63"):
+        prepare(settings(source, short, heldout=0), tokenizer, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+    tokens = len(tokenizer.encode("Only this.")) + 1
+    prepare(settings(short, heldout=0, piece_length=tokens), tokenizer, tmp_path / "data")
+    with pytest.raises(DataError, match="less than one piece"):
+        prepare(settings(short, heldout=0, piece_length=tokens + 1), tokenizer, tmp_path / "more")
+
+
+def test_a_damaged_folder(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
+    prepare(settings(source), tokenizer, tmp_path / "data")
+    ledger = tmp_path / "data" / "data_ledger.json"
+    whole = ledger.read_text()
+    for content in ("{", "[]", "{}", '{"settings": 1}'):
+        ledger.write_text(content)
+        with pytest.raises(DataError, match=r"data_ledger\.json"):
+            prepare(settings(source), tokenizer, tmp_path / "data")
+    ledger.write_text(whole)
+    (tmp_path / "data" / "s0.heldout.idx").unlink()
+    with pytest.raises(DataError, match=r"s0\.heldout\.idx"):
+        open_prepared(tmp_path / "data")
+    ledger.unlink()
+    with pytest.raises(DataError, match=r"data_ledger\.json is missing"):
+        open_prepared(tmp_path / "data")
