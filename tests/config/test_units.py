@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -54,6 +54,7 @@ def test_samples() -> None:
     assert Amount.parse("1.5k").samples(total=7, seq_length=9) == 1500
 
 
+@settings(deadline=None)
 @given(st.integers(0, 100), st.integers(0, 10**12))
 def test_a_percentage_is_taken_exactly(percent: int, total: int) -> None:
     """In floating point, 57% of 100 is 56.99999999999999."""
@@ -67,6 +68,7 @@ amounts = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(amounts)
 def test_round_trip(amount: Amount) -> None:
     assert Amount.parse(str(amount)) == amount
@@ -87,6 +89,7 @@ def test_written(amount: Amount, text: str) -> None:
     assert str(amount) == text
 
 
+@settings(deadline=None)
 @given(st.fractions(0, 1, max_denominator=1000))
 def test_share(fraction: Fraction) -> None:
     value = float(fraction)

@@ -80,7 +80,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     assert "There is no file or folder" in refused(tmp_path / "nope.jsonl")
     assert "of a kind this version does not read" in refused(tmp_path / "a.csv")
     assert "no bundled corpus 'fr'" in refused("bundled:fr")
-    assert "cannot be read" in refused("x" * 5000)
+    assert "x" * 5000 in refused("x" * 5000)
     lines(tmp_path / "good.jsonl", {"text": "a"})
     assert "There is no file or folder" in refused(tmp_path / "good.jsonl", tmp_path / "nope.jsonl")
 

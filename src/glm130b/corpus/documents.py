@@ -59,9 +59,9 @@ def read_documents(paths: Sequence[str | Path]) -> Iterator[Document]:
 
 
 def _files(path: str | Path) -> list[Path]:
+    if str(path).startswith("bundled:"):
+        return [bundled_path(str(path).removeprefix("bundled:"))]
     path = Path(path)
-    if path.name.startswith("bundled:"):
-        return [bundled_path(path.name.removeprefix("bundled:"))]
     try:
         if path.is_dir():
             return [file for file in sorted(path.rglob("*")) if file.name.endswith(_SUFFIXES) and file.is_file()]

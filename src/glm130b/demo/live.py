@@ -34,7 +34,7 @@ class LiveTraining:
 
     Args:
         before: held-out loss of the fresh model; None if nothing is held out.
-        seconds: how long the run should last; a run that takes half as long again is asked to stop.
+        seconds: how long the run should last; a run that takes a quarter longer is asked to stop.
     """
 
     def __init__(self, console: Console, before: float | None, seconds: float) -> None:
@@ -76,7 +76,7 @@ class LiveTraining:
         elif "heldout_loss" in record or self._due():
             self._last_line = time.monotonic()
             self._console.print(self._line())
-        late = time.monotonic() - self._started > 1.5 * self._seconds + 10
+        late = time.monotonic() - self._started > 1.25 * self._seconds + 5
         if late and not self.out_of_time and threading.current_thread() is threading.main_thread():
             self.out_of_time = True
             signal.raise_signal(signal.SIGTERM)

@@ -60,3 +60,30 @@ def frequency_loss(corpus: PreparedCorpus, vocab_size: int) -> dict[str, float]:
             counts = np.bincount(corpus.train[name].tokens, minlength=vocab_size) + 1.0
             losses[name] = float(-np.log(counts / counts.sum())[shard.tokens].mean())
     return losses
+
+
+@dataclass(frozen=True)
+class LossRow:
+    """Held-out loss of one source and objective.
+
+    Attributes:
+        hidden_by: the blank's token.
+        frequencies: what ``frequency_loss`` gives; only beside [gMASK], whose targets are ordinary text.
+    """
+
+    source: str
+    hidden_by: str
+    before: float
+    after: float
+    frequencies: float | None
+
+
+def loss_rows(before: dict[str, float], after: dict[str, float], frequencies: dict[str, float]) -> list[LossRow]:
+    """The losses that are means of nothing else, in the order they were measured."""
+    rows = []
+    for name, loss in before.items():
+        source, _, objective = name.partition("/")
+        if objective:
+            baseline = frequencies.get(source) if objective == "gmask" else None
+            rows.append(LossRow(source, {"mask": "[MASK]", "gmask": "[gMASK]"}[objective], loss, after[name], baseline))
+    return rows

@@ -13,7 +13,7 @@ from glm130b.config import RunConfig
 from glm130b.corpus import PreparedCorpus
 from glm130b.demo.chart import Point, Series, line_chart, trailing_mean
 from glm130b.demo.examples import CONTINUATION, OPENING, Filled
-from glm130b.demo.measures import Precision
+from glm130b.demo.measures import Precision, loss_rows
 from glm130b.demo.show import percent, signed
 from glm130b.errors import ModelError
 from glm130b.files import read_json, whole_file
@@ -68,7 +68,7 @@ def write_report(results: Results) -> Path:
         ledger=results.corpus.ledger["sources"],
         environment=read_json(results.out / "environment.json", ModelError),
         last=records[-1],
-        rows=loss_rows(results),
+        rows=loss_rows(results.before, results.precisions[0].losses, results.frequencies),
         loss_chart=Markup(_loss_chart(records, results.before, results.precisions[0].losses)),
         gradient_chart=Markup(_gradient_chart(records)),
         window=smoothing(len(records)),
@@ -79,18 +79,6 @@ def write_report(results: Results) -> Path:
     with whole_file(path) as partial:
         partial.write_text(page, encoding="utf-8")
     return path
-
-
-def loss_rows(results: Results) -> list[tuple[str, str, float, float, float | None]]:
-    """Source, objective, loss before and after, and what token frequencies alone give ([gMASK] only)."""
-    after = results.precisions[0].losses
-    rows = []
-    for name, loss in results.before.items():
-        source, _, objective = name.partition("/")
-        baseline = results.frequencies.get(source) if objective == "gmask" else None
-        if objective:
-            rows.append((source, {"mask": "[MASK]", "gmask": "[gMASK]"}[objective], loss, after[name], baseline))
-    return rows
 
 
 def smoothing(steps: int) -> int:

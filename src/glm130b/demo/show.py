@@ -12,7 +12,7 @@ from rich.text import Text
 from glm130b.config import RunConfig
 from glm130b.corpus import PreparedCorpus
 from glm130b.demo.examples import CONTINUATION, OPENING, Filled
-from glm130b.demo.measures import Precision
+from glm130b.demo.measures import LossRow, Precision
 from glm130b.demo.pace import Probe
 from glm130b.planning import parameter_count
 from glm130b.tokenization import Tokenizer
@@ -25,15 +25,17 @@ def title(console: Console, num_parameters: int, minutes: float) -> None:
     """What is going to happen."""
     line = Text.assemble(
         ("A bilingual GLM from nothing", "bold"),
-        f": {num_parameters / 1e6:.1f} M parameters, {minutes:g} minutes of training. Every number is computed here.",
+        f": {num_parameters / 1e6:.1f} M parameters, {minutes:g} minutes of training.",
     )
-    console.print(line, width=_width(console))
+    console.print(line)
 
 
 def say(console: Console, text: str | Text, style: str = "") -> None:
     """A paragraph: indented, wrapped, not wider than the eye likes."""
-    line = Text(text, style) if isinstance(text, str) else text
-    console.print(Padding(line, _INDENT, expand=False), width=_width(console))
+    lines = (Text(text, style) if isinstance(text, str) else text).wrap(console, min(console.width, _WIDEST) - 2)
+    for line in lines:
+        line.rstrip()
+        console.print(Text("  ").append_text(line), soft_wrap=True)
 
 
 def percent(share: float) -> str:
@@ -95,8 +97,24 @@ def recipe(console: Console, config: RunConfig, found: Probe, device: str) -> No
         f"{found.steps} trial steps took {found.step_seconds:.2g} s each, so {steps:,} steps of {batch} x "
         f"{config.data.seq_length} tokens are planned.",
     )
-    if "all" in found.before:
-        say(console, f"Held-out loss before training: {found.before['all']:.3f} nats a token.")
+
+
+def losses(console: Console, rows: Sequence[LossRow], before: dict[str, float], after: dict[str, float]) -> None:
+    """Held-out losses before and after training."""
+    if not rows:
+        say(console, "Nothing is held out, so there is no held-out loss.")
+        return
+    table = _table("held-out loss", "", ">before", ">after", ">frequencies alone")
+    for row in rows:
+        baseline = "" if row.frequencies is None else f"{row.frequencies:.3f}"
+        table.add_row(row.source.capitalize(), Text(row.hidden_by), f"{row.before:.3f}", f"{row.after:.3f}", baseline)
+    table.add_row("Mean", "", f"{before['all']:.3f}", f"{after['all']:.3f}", "", style="bold")
+    console.print(Padding(table, _INDENT, expand=False))
+    say(
+        console,
+        "In nats a token. The last column guesses each token by how often it occurs in that language's training text; "
+        "a model below it makes use of what it reads.",
+    )
 
 
 def filled(console: Console, language: str, result: Filled) -> None:
@@ -125,8 +143,8 @@ def continuation(console: Console, text: str, vocab_size: int) -> None:
     console.print()
     say(
         console,
-        "A model this small and this young writes poorly: it knows little more than which tokens are frequent. An "
-        f"untrained one gives each token a probability of about {percent(1 / vocab_size)}.",
+        "A model this small and this young writes poorly; the bundled text is small too. An untrained model gives "
+        f"each token a probability of about {percent(1 / vocab_size)}.",
     )
 
 
@@ -147,8 +165,8 @@ def precisions(console: Console, copies: Sequence[Precision], config: RunConfig)
     say(
         console,
         f"Only the linear maps are quantised; the embedding, {embedding:.0%} of this model, stays as it is. With one "
-        "scale a row, 4 bits cost a small model some of its quality, as is known; the paper's claim that they cost "
-        "next to nothing is about 130 billion parameters.",
+        "scale a row 4 bits are coarse, and small models usually suffer more from them than large ones, though "
+        "weights trained this briefly may show little of it; the paper's claim is about 130 billion parameters.",
     )
 
 
@@ -163,7 +181,3 @@ def _table(*columns: str) -> Table:
     for name in columns:
         table.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left")
     return table
-
-
-def _width(console: Console) -> int:
-    return min(console.width, _WIDEST)

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,7 +18,7 @@ from glm130b.corpus import Document, PreparedCorpus, prepare
 from glm130b.demo import show
 from glm130b.demo.examples import BLANKS, OPENING, Filled, continue_text, fill_blanks
 from glm130b.demo.live import LiveTraining, clock
-from glm130b.demo.measures import Precision, frequency_loss, precisions
+from glm130b.demo.measures import Precision, frequency_loss, loss_rows, precisions
 from glm130b.demo.pace import PRESET, pick_device, plan, planned, probe
 from glm130b.demo.report import Results, write_report
 from glm130b.errors import DataError
@@ -81,11 +82,16 @@ def _train_and_tell(console: Console, tokenizer: Tokenizer, corpus: PreparedCorp
     if outcome.stopped_by is not None and not live.out_of_time:
         _stopped(console, out, outcome)
     if live.out_of_time:
+        overrides.append(f"train.max_steps={outcome.progress.step}")
         show.say(console, "The machine became slower than it was when measured: stopped early, schedule unfinished.")
     try:
-        frequencies = frequency_loss(corpus, tokenizer.vocab_size)
+        measured = precisions(out, merged.run, corpus, device)
+        with console.status("Measuring on the held-out text …"):
+            trained = next(measured)
+            frequencies = frequency_loss(corpus, tokenizer.vocab_size)
+        show.losses(console, loss_rows(found.before, trained.losses, frequencies), found.before, trained.losses)
         filled, continuation = _write(console, out, device)
-        copies = _quantise(console, merged, corpus, out, device)
+        copies = [trained, *_quantise(console, trained, measured, merged)]
     except KeyboardInterrupt:
         console.print(f"\nStopped. The trained model is in {out}; the rest of the tour is not.")
         raise SystemExit(130) from None
@@ -125,12 +131,12 @@ def _write(console: Console, out: Path, device: str) -> tuple[dict[str, Filled],
 
 
 def _quantise(
-    console: Console, merged: MergedConfig, corpus: PreparedCorpus, out: Path, device: str
+    console: Console, trained: Precision, measured: Iterator[Precision], merged: MergedConfig
 ) -> list[Precision]:
     show.heading(console, 4, "Quantisation", "the same model with 8 and 4 bits a weight")
     with console.status("Quantising and measuring …"):
-        copies = list(precisions(out, merged.run, corpus, device))
-    show.precisions(console, copies, merged.run)
+        copies = list(measured)
+    show.precisions(console, [trained, *copies], merged.run)
     return copies
 
 

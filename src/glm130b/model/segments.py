@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def find_parts(sample: Tensor, branch: Tensor) -> list[Part] | None:
     parts: list[Part] = []
     for row, (samples, branches) in enumerate(zip(sample.numpy(), branch.numpy(), strict=True)):
         edges = np.flatnonzero(np.diff(samples, prepend=samples[0] - 1, append=samples[-1] - 1))
-        runs = [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True) if samples[a] >= 0]
+        runs = [(int(a), int(b)) for a, b in pairwise(edges) if samples[a] >= 0]
         if len({int(samples[first]) for first, _ in runs}) < len(runs):
             return None
         for first, end in runs:
