@@ -54,7 +54,7 @@ def as_yaml(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True, default_style=style, width=10**9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.sampled_from(preset_names()), overrides())
 def test_described_and_read_again(preset: str, texts: list[str]) -> None:
     merged = load_config(preset, texts)
