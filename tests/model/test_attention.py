@@ -38,6 +38,7 @@ def test_dense_mask_is_the_rule(case: tuple[torch.Tensor, torch.Tensor]) -> None
             assert mask[0, 0, q, k] == slow_visible(sample[0].tolist(), branch[0].tolist(), q, k)
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
 @settings(max_examples=15, deadline=None)
 @given(packed(), st.integers(0, 1000))
 def test_flex_attention_equals_sdpa_and_the_formula(case: tuple[torch.Tensor, torch.Tensor], seed: int) -> None:

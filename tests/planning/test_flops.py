@@ -21,6 +21,7 @@ from glm130b.training.batch import work_of
 def test_the_formula_equals_the_counter() -> None:
     tokens = torch.zeros(2, 16, dtype=torch.long)
     model = build_model(TINY, seed=0)
+    model.attention_backend = "sdpa"
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(tokens, tokens, tokens, tokens)
     # In a bidirectional context every pair is visible.

@@ -179,7 +179,7 @@ def test_a_truncated_checkpoint_is_named(
         ("parallel.tensor=2", ConfigError, "2 x 1 x 1 devices"),
         ("train.precision=fp16", ConfigError, "precision is fp16"),
         ("objective.instruction_share=5%", ConfigError, "no instruction data"),
-        ("model.vocab_size=1000", DataError, "tokenizer has 16384 ids, model.vocab_size is 1000"),
+        ("model.vocab_size=1000", DataError, "tokenizer has 16384 ids, the model.s vocabulary only 1000 rows"),
         ("checkpoint.keep=1T", ResourceError, "GB are free"),
     ],
 )

@@ -21,8 +21,8 @@ def show(
     config: str = typer.Argument(
         None, metavar="CONFIG", help="A preset or a YAML file; default that of --run, else tiny."
     ),
-    index: int = typer.Option(0, "--index", "-i", min=0, metavar="N", help="Number of the first sequence."),
-    count: int = typer.Option(1, "--count", "-n", min=1, metavar="N", help="How many sequences."),
+    index: int = typer.Option(0, "--index", "-i", min=0, max=2**62, metavar="N", help="Number of the first sequence."),
+    count: int = typer.Option(1, "--count", "-n", min=1, max=10_000, metavar="N", help="How many sequences."),
     run: Path = typer.Option(
         None, metavar="FOLDER", help="Use the tokens of this run's folder rather than tokenise the sources."
     ),

@@ -70,7 +70,7 @@ def decode(
 
 @app.command()
 def info(tokenizer: Path | None = _TOKENIZER) -> None:
-    """Show a tokenizer's size, its special tokens and how well it packs text."""
+    """Show a tokenizer's size, special tokens and bytes a token."""
     codec = _load(tokenizer)
     typer.echo(f"{codec.name}: {codec.vocab_size} ids, sha256 {codec.fingerprint}")
     for token_id, printed in codec.special.names().items():

@@ -30,21 +30,17 @@ def train(
     from glm130b.cli.progress import TrainingProgress, preparing
     from glm130b.config import load_config
     from glm130b.corpus import prepare
-    from glm130b.interop.folder import check_vocabulary
     from glm130b.model import checked_device
     from glm130b.tokenization import Tokenizer
-    from glm130b.training import choose_checkpoint, run_lock, train
-    from glm130b.training.runtime import check_disk, check_memory, check_supported
+    from glm130b.training import choose_checkpoint, preflight, run_lock, train
 
     merged = load_config(config, overrides)
-    check_supported(merged.run)
     place = checked_device(device or merged.run.train.device)
-    check_memory(merged.run, place)
-    check_disk(merged.run, out)
+    preflight(merged.run, out, place)
     with run_lock(out):
         checkpoint = choose_checkpoint(out, resume)
         tokenizer = Tokenizer.load(merged.run.data.tokenizer)
-        check_vocabulary(tokenizer, merged.run.model)
+        tokenizer.check_fits(merged.run.model.vocab_size)
         with preparing() as note:
             corpus = prepare(merged.run.data, tokenizer, out / "data", progress=note)
         with TrainingProgress(merged.run) as progress:

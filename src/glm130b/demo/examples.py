@@ -16,7 +16,7 @@ BLANKS = {
     "Chinese": "违反本法规定，构成犯罪的，依法追究[MASK]责任。",
 }
 """Texts of the kinds that are in the bundled corpus: speeches and statutes."""
-OPENING = "Once upon a time there was a king who had a daughter. The king said to her,"
+OPENING = "Once upon a time there was a king who had a daughter. When she"
 CONTINUATION = Sampling(temperature=0.8, top_p=0.9, seed=7)
 CONTINUATION_TOKENS = 60
 _ANSWER_TOKENS = 8

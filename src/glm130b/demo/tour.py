@@ -81,6 +81,7 @@ def _train_and_tell(console: Console, tokenizer: Tokenizer, corpus: PreparedCorp
     training_seconds = time.monotonic() - started
     if outcome.stopped_by is not None and not live.out_of_time:
         _stopped(console, out, outcome)
+    console.print()
     if live.out_of_time:
         overrides.append(f"train.max_steps={outcome.progress.step}")
         show.say(console, "The machine became slower than it was when measured: stopped early, schedule unfinished.")

@@ -31,10 +31,13 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or self.top_k < 0 or not 0 <= self.top_p <= 1:
+        warm = self.temperature == 0 or 1e-4 <= self.temperature < float("inf")
+        if not warm or self.top_k < 0 or not 0 <= self.top_p <= 1 or not 0 <= self.seed < 2**63:
             raise ConfigError(
-                f"Cannot sample with temperature {self.temperature}, top-k {self.top_k}, top-p {self.top_p}.",
-                "Temperature and top-k are not negative, top-p lies between 0 and 1.",
+                f"Cannot sample with temperature {self.temperature}, top-k {self.top_k}, top-p {self.top_p}, "
+                f"seed {self.seed}.",
+                "Temperature is 0 or at least 0.0001, top-k is not negative, top-p lies between 0 and 1, "
+                "the seed between 0 and 2^63.",
             )
 
     @property

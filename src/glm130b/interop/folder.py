@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from glm130b.config import ModelConfig
-from glm130b.errors import DataError, ModelError
+from glm130b.errors import ModelError
 from glm130b.files import whole_folder
 from glm130b.model import (
     GLM,
@@ -109,17 +109,8 @@ def load(
     path = resolve(path)
     tokenizer = Tokenizer.load(path)
     model = load_model(path, dtype=dtype, device=device, bits=bits)
-    check_vocabulary(tokenizer, model.config)
+    tokenizer.check_fits(model.config.vocab_size)
     return model, tokenizer
-
-
-def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig) -> None:
-    """Refuse a tokenizer that has ids the model's embedding has no rows for."""
-    if tokenizer.vocab_size > config.vocab_size:
-        raise DataError(
-            f"The tokenizer has {tokenizer.vocab_size} ids, the model's vocabulary only {config.vocab_size} rows.",
-            f"Use the model's own tokenizer, or set model.vocab_size to at least {tokenizer.vocab_size}.",
-        )
 
 
 def quantize_folder(source: str | Path, destination: Path, bits: Bits) -> None:

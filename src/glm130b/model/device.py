@@ -17,8 +17,8 @@ def checked_device(device: torch.device | str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ResourceError(f"There is no device {device!s} here ({reason}).", "Use --device cpu.") from None
+        torch.empty(1, device=found).item()
+    except (RuntimeError, AssertionError, NotImplementedError):
+        there = ", ".join(["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))])
+        raise ResourceError(f"There is no device {device!s} here.", f"There is {there}.") from None
     return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from glm130b.tokenization.tokenizer import SpecialTokens, StreamDecoder, Tokenizer
+from glm130b.tokenization.special import SpecialTokens
+from glm130b.tokenization.tokenizer import StreamDecoder, Tokenizer
 from glm130b.tokenization.train import LabelledText, balanced_sample, train_tokenizer
 
 __all__ = [

@@ -13,15 +13,15 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from glm130b.errors import DataError
+from glm130b.tokenization.special import NUM_SPECIAL_TOKENS, SpecialTokens
 
 MODEL_FILE = "tokenizer.model"
 CONFIG_FILE = "tokenizer_config.json"
-NUM_SPECIAL_TOKENS = 8
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 
 _SPACE_MARK = "\u2581"  # how SentencePiece writes a space inside a piece
@@ -31,35 +31,6 @@ _BLANK = re.compile(r"(\[MASK\]|\[gMASK\]|\[sMASK\])")
 _STRETCH = re.compile(f"[^\n{_SPACE_MARK}]+\n*|\n+|{_SPACE_MARK}")
 _PROBE = " a  b\tc \n\n d\r\n\u3000\uff0c\uff21\u2460\ufb01e\u0301\u00e9\u4e2d\u6587 "
 _RETRAIN = "Train one with `glm tokenizer train`."
-
-
-@dataclass(frozen=True)
-class SpecialTokens:
-    """The ids of the special tokens, all of which ``Tokenizer.encode`` never makes out of text."""
-
-    mask: int
-    gmask: int
-    smask: int
-    eod: int
-    sop: int
-    eop: int
-    enc: int
-    dblock: int
-    eos: int
-
-    def names(self) -> dict[int, str]:
-        """Map each id to the name it prints as: blanks as typed, ``[MASK]``, the rest like ``<sop>``."""
-        return {
-            self.mask: "[MASK]",
-            self.gmask: "[gMASK]",
-            self.smask: "[sMASK]",
-            self.eod: "<eod>",
-            self.sop: "<sop>",
-            self.eop: "<eop>",
-            self.enc: "<ENC>",
-            self.dblock: "<dBLOCK>",
-            self.eos: "</s>",
-        }
 
 
 class StreamDecoder:
@@ -177,6 +148,18 @@ class Tokenizer:
             unfinished = folder / f".{file_name}.{os.getpid()}.tmp"
             unfinished.write_bytes(content)
             unfinished.replace(folder / file_name)
+
+    def check_fits(self, num_rows: int) -> None:
+        """Refuse a model whose embedding has too few rows for these ids.
+
+        Raises:
+            DataError: with both numbers.
+        """
+        if self.vocab_size > num_rows:
+            raise DataError(
+                f"The tokenizer has {self.vocab_size} ids, the model's vocabulary only {num_rows} rows.",
+                f"Use the model's own tokenizer, or set model.vocab_size to at least {self.vocab_size}.",
+            )
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of ``text``; names of special tokens in it become ordinary pieces.

@@ -4,7 +4,7 @@ from glm130b.training.checkpoint import Progress, choose_checkpoint, latest_chec
 from glm130b.training.heldout import heldout_loss
 from glm130b.training.loop import Outcome, Reporter, Trainer, train
 from glm130b.training.metrics import Record, read_metrics
-from glm130b.training.runtime import keep_freed_memory, run_lock
+from glm130b.training.runtime import keep_freed_memory, preflight, run_lock
 from glm130b.training.schedule import Schedule
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "heldout_loss",
     "keep_freed_memory",
     "latest_checkpoint",
+    "preflight",
     "read_metrics",
     "run_lock",
     "train",

@@ -18,7 +18,7 @@ from torch import Tensor
 import glm130b
 from glm130b.config import MergedConfig, RunConfig
 from glm130b.corpus import PreparedCorpus
-from glm130b.errors import DataError, ModelError
+from glm130b.errors import ModelError
 from glm130b.files import write_json
 from glm130b.model import GLM, build_model, mix
 from glm130b.samples import SampleStream
@@ -35,13 +35,7 @@ from glm130b.training.heldout import heldout_loss
 from glm130b.training.loss import linear_cross_entropy, scale_gradient
 from glm130b.training.metrics import MetricsLog, Record
 from glm130b.training.optimizer import build_optimizer, set_learning_rate
-from glm130b.training.runtime import (
-    check_disk,
-    check_memory,
-    check_supported,
-    keep_freed_memory,
-    stop_on_signals,
-)
+from glm130b.training.runtime import keep_freed_memory, preflight, stop_on_signals
 from glm130b.training.schedule import Schedule
 
 
@@ -203,14 +197,8 @@ def train(
         ConfigError, ModelError, ResourceError: as of what it calls; what was saved stays.
     """
     config, reporter = merged.run, reporter or Silent()
-    check_supported(config)
-    check_disk(config, run)
-    check_memory(config, device)
-    if tokenizer.vocab_size > config.model.vocab_size:
-        raise DataError(
-            f"The tokenizer has {tokenizer.vocab_size} ids, model.vocab_size is {config.model.vocab_size}.",
-            f"Set model.vocab_size to at least {tokenizer.vocab_size}.",
-        )
+    preflight(config, run, device)
+    tokenizer.check_fits(config.model.vocab_size)
     if device.type == "cpu":
         keep_freed_memory()
     trainer = Trainer(config, tokenizer, corpus, device)

@@ -89,7 +89,19 @@ def stop_on_signals() -> Iterator[StopRequest]:
             signal.signal(kind, handler)
 
 
-def check_supported(config: RunConfig) -> None:
+def preflight(config: RunConfig, run: Path, device: torch.device) -> None:
+    """Refuse a run that cannot be trained, before it costs anything.
+
+    Raises:
+        ConfigError: it asks for what this version does not train.
+        ResourceError: disk or memory do not suffice.
+    """
+    _check_supported(config)
+    _check_memory(config, device)
+    _check_disk(config, run)
+
+
+def _check_supported(config: RunConfig) -> None:
     """Refuse by name what this version does not train.
 
     Raises:
@@ -110,7 +122,7 @@ def check_supported(config: RunConfig) -> None:
         )
 
 
-def check_disk(config: RunConfig, run: Path) -> None:
+def _check_disk(config: RunConfig, run: Path) -> None:
     """Refuse a run whose checkpoints do not fit the disk.
 
     Raises:
@@ -127,7 +139,7 @@ def check_disk(config: RunConfig, run: Path) -> None:
         )
 
 
-def check_memory(config: RunConfig, device: torch.device) -> None:
+def _check_memory(config: RunConfig, device: torch.device) -> None:
     """Refuse a model whose weights, gradients and optimizer state alone exceed the device.
 
     Raises:
