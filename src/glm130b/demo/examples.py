@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from glm130b.inference import Sampling, answer, generate, make_context
+from glm130b.inference import Sampling, answer, make_context
 from glm130b.model import GLM
 from glm130b.tokenization import Tokenizer
 
@@ -97,5 +97,10 @@ def fill_blanks(model: GLM, tokenizer: Tokenizer, source: str) -> Filled:
 
 
 def continue_text(model: GLM, tokenizer: Tokenizer) -> str:
-    """What the model writes after ``OPENING``."""
-    return generate(model, tokenizer, OPENING, max_new_tokens=CONTINUATION_TOKENS, sampling=CONTINUATION)
+    """What the model writes after ``OPENING``; never an end, for in training the text after [gMASK] goes on."""
+    context = make_context(tokenizer.encode(OPENING), tokenizer.special)
+    banned = set(tokenizer.special.names()) | set(range(tokenizer.vocab_size, model.config.vocab_size))
+    found = answer(
+        model, context, end=(), max_new_tokens=CONTINUATION_TOKENS, sampling=CONTINUATION, banned=sorted(banned)
+    )
+    return tokenizer.decode(found)

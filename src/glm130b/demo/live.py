@@ -18,6 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from glm130b.demo.pace import FEWEST_STEPS
 from glm130b.model import GLM
 from glm130b.training import Progress, Schedule
 from glm130b.training.metrics import Record
@@ -34,7 +35,8 @@ class LiveTraining:
 
     Args:
         before: held-out loss of the fresh model; None if nothing is held out.
-        seconds: how long the run should last; a run that takes a quarter longer is asked to stop.
+        seconds: how long the run should last; a run that takes a quarter longer is asked to stop, though
+            not before its first few steps.
     """
 
     def __init__(self, console: Console, before: float | None, seconds: float) -> None:
@@ -76,7 +78,7 @@ class LiveTraining:
         elif "heldout_loss" in record or self._due():
             self._last_line = time.monotonic()
             self._console.print(self._line())
-        late = time.monotonic() - self._started > 1.25 * self._seconds + 5
+        late = time.monotonic() - self._started > 1.25 * self._seconds + 5 and record["step"] >= FEWEST_STEPS
         if late and not self.out_of_time and threading.current_thread() is threading.main_thread():
             self.out_of_time = True
             signal.raise_signal(signal.SIGTERM)

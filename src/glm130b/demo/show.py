@@ -138,7 +138,11 @@ def filled(console: Console, language: str, result: Filled) -> None:
 
 def continuation(console: Console, text: str, vocab_size: int) -> None:
     """The continued text, and how much to think of it."""
-    say(console, f"A text continued (temperature {CONTINUATION.temperature:g}, top-p {CONTINUATION.top_p:g}):", "dim")
+    say(
+        console,
+        f"A text continued (temperature {CONTINUATION.temperature:g}, top-p {CONTINUATION.top_p:g}, no end allowed):",
+        "dim",
+    )
     say(console, Text(OPENING).append_text(_marked(console, text)))
     console.print()
     say(

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Protocol
 
 from glm130b.errors import DataError
-from glm130b.tokenization.tokenizer import NUM_SPECIAL_TOKENS, Tokenizer
+from glm130b.tokenization.special import NUM_SPECIAL_TOKENS
+from glm130b.tokenization.tokenizer import Tokenizer
 
 _MIN_COVERAGE, _MAX_COVERAGE = 0.98, 1.0
 _SPACE_RUNS = ["\u2581" * length for length in (2, 4, 8, 16)]
