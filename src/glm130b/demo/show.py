@@ -16,6 +16,7 @@ from glm130b.demo.measures import LossRow, Precision
 from glm130b.demo.pace import Probe
 from glm130b.planning import parameter_count
 from glm130b.tokenization import Tokenizer
+from glm130b.training import Schedule
 
 _INDENT = (0, 0, 0, 2)
 _WIDEST = 100
@@ -84,7 +85,8 @@ def ledger(console: Console, corpus: PreparedCorpus, tokenizer: Tokenizer) -> No
 def recipe(console: Console, config: RunConfig, found: Probe, device: str) -> None:
     """What is about to be trained, and for how long."""
     model, objective, train = config.model, config.objective, config.train
-    batch, steps = train.batch.end, -(-config.total_samples // train.batch.end)
+    schedule = Schedule.of(config)
+    sizes = [batch for _, batch in schedule.steps()]
     say(
         console,
         f"{parameter_count(model):,} parameters: {model.num_layers} layers, hidden size {model.hidden_size}, "
@@ -94,8 +96,8 @@ def recipe(console: Console, config: RunConfig, found: Probe, device: str) -> No
     )
     say(
         console,
-        f"{found.steps} trial steps took {found.step_seconds:.2g} s each, so {steps:,} steps of {batch} x "
-        f"{config.data.seq_length} tokens are planned.",
+        f"{found.steps} trial steps took {found.smallest:.2g} to {found.largest:.2g} s each, so {len(sizes):,} steps "
+        f"of {min(sizes)} to {max(sizes)} sequences are planned, {sum(sizes) * config.data.seq_length:,} tokens in all.",
     )
 
 

@@ -38,6 +38,7 @@ def fill_blanks(
     max_length: int | None = None,
     sampling: Sampling | None = None,
     banned: Sequence[int] = (),
+    banned_after_gmask: Sequence[int] = (),
     append_eos: bool = False,
     on_token: Callable[[int], None] | None = None,
 ) -> tuple[list[int], list[tuple[int, list[int], bool]]]:
@@ -46,6 +47,8 @@ def fill_blanks(
     Args:
         max_new_tokens: at most this many for each blank.
         max_length: at most this many tokens of text and answer together; default the model's length.
+        banned: tokens never to be chosen.
+        banned_after_gmask: nor these in answers to [gMASK].
         on_token: is given each answer token as it comes.
 
     Returns:
@@ -66,7 +69,7 @@ def fill_blanks(
             end=end,
             max_new_tokens=budget,
             sampling=sampling,
-            banned=banned,
+            banned=banned if context.repeats else [*banned, *banned_after_gmask],
             generator=generator,
         ):
             found.append(token)
@@ -145,6 +148,7 @@ def _run(
         max_new_tokens=max_new_tokens,
         sampling=sampling,
         banned=sorted(unwanted - end),
+        banned_after_gmask=[special.eop],  # pre-training never ends a [gMASK] answer: the text goes on
         on_token=None if on_text is None else lambda token: on_text(decoder.push(token)),
     )
     if on_text is not None:
