@@ -2,8 +2,9 @@
 
 Every round times the machine's FP32 matrix product, one training step of ours and, if asked for, one of
 Hugging Face's GPT-NeoX of the same sizes on the same number of tokens, one after the other, so that
-whatever else the machine does falls on all alike. Reported are medians over the rounds of each round's
-ratios.
+whatever else the machine does falls on all alike. GPT-NeoX runs in processes of its own, which sleep
+meanwhile: once with the allocator as it comes, once with ours (docs/decisions/0003-allocator.md). Reported
+are medians over the rounds of each round's ratios.
 
 Utilisation counts only what the objective needs: linear maps at real tokens, attention between tokens that
 see one another, the output layer at tokens to predict; three times the forward pass. GPT-NeoX is counted
@@ -14,11 +15,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -52,7 +55,7 @@ def our_trainer(folder: Path, sequences: int, length: int) -> Trainer:
         f"data.seq_length={length}",
         "objective.windows_per_sequence=4",
         f"train.micro_batch_size={sequences}",
-        f"train.batch.end={sequences}",
+        f"train.batch={{end: {sequences}}}",
         "train.total=1M samples",
     ]
     config = load_config("tiny", overrides).run
@@ -61,10 +64,13 @@ def our_trainer(folder: Path, sequences: int, length: int) -> Trainer:
     return Trainer(config, tokenizer, corpus, torch.device("cpu"))
 
 
-def neox_step(sequences: int, length: int) -> tuple[Callable[[], None], int]:
-    """One AdamW step of Hugging Face's GPT-NeoX, as its users write it, and its parameter count."""
+def neox_worker(pipe: Connection, sequences: int, length: int, threads: int, keep_memory: bool) -> None:
+    """A process that takes one AdamW step of Hugging Face's GPT-NeoX each time it is asked."""
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
+    torch.set_num_threads(threads)
+    if keep_memory:
+        keep_freed_memory()
     # NeoX has a plain feed-forward of two matrices: 1.5 times ours in width costs what GeGLU's three do.
     model = GPTNeoXForCausalLM(
         GPTNeoXConfig(
@@ -88,7 +94,31 @@ def neox_step(sequences: int, length: int) -> tuple[Callable[[], None], int]:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
-    return step, sum(parameter.numel() for parameter in model.parameters())
+    step()
+    pipe.send(sum(parameter.numel() for parameter in model.parameters()))
+    while pipe.recv():
+        pipe.send(seconds(step))
+
+
+class Neox:
+    """GPT-NeoX in a process of its own, with the allocator as its users have it or set as ours is."""
+
+    def __init__(self, sequences: int, length: int, threads: int, *, keep_memory: bool) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        arguments = (theirs, sequences, length, threads, keep_memory)
+        context.Process(target=neox_worker, args=arguments, daemon=True).start()
+        self.num_parameters: int = self._pipe.recv()
+
+    def step(self) -> float:
+        """Seconds of one step."""
+        self._pipe.send(True)
+        taken: float = self._pipe.recv()
+        return taken
+
+    def stop(self) -> None:
+        """End the process."""
+        self._pipe.send(False)
 
 
 def main() -> None:
@@ -109,11 +139,12 @@ def main() -> None:
         trainer = our_trainer(Path(folder), options.sequences, options.length)
         print(f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
         print(f"ours: {parameter_count(trainer.config.model) / 1e6:.1f} M parameters, {tokens} tokens a step")
-        other = None
+        others: dict[str, Neox] = {}
         if options.against_huggingface:
-            other, count = neox_step(options.sequences, options.length)
+            for name, keep in (("neox", False), ("neox_same_allocator", True)):
+                others[name] = Neox(options.sequences, options.length, torch.get_num_threads(), keep_memory=keep)
+            count = others["neox"].num_parameters
             print(f"GPT-NeoX (Hugging Face): {count / 1e6:.1f} M parameters, {tokens} tokens a step")
-            other()
         trainer.step()
         causal = Work(tokens, options.sequences * options.length * (options.length + 1) // 2, tokens)
         for number in range(options.rounds):
@@ -127,13 +158,15 @@ def main() -> None:
                 "tokens_per_second": tokens / ours,
                 "mfu": training_flops(trainer.config.model, work) / ours / peak,
             }
-            if other is not None:
-                theirs = seconds(other)
-                entry["neox_tokens_per_second"] = tokens / theirs
-                entry["neox_mfu"] = training_flops(trainer.config.model, causal) / theirs / peak
-                entry["ratio"] = theirs / ours
+            for name, other in others.items():
+                theirs = other.step()
+                entry[f"{name}_tokens_per_second"] = tokens / theirs
+                entry[f"{name}_mfu"] = training_flops(trainer.config.model, causal) / theirs / peak
+                entry[f"ours/{name}"] = theirs / ours
             rounds.append(entry)
             print(f"round {number + 1}: " + "  ".join(f"{name} {value:,.3f}" for name, value in entry.items()))
+        for other in others.values():
+            other.stop()
     medians = {name: statistics.median(entry[name] for entry in rounds) for name in rounds[0]}
     print("median:  " + "  ".join(f"{name} {value:,.3f}" for name, value in medians.items()))
     if options.json:

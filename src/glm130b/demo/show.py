@@ -97,7 +97,7 @@ def recipe(console: Console, config: RunConfig, found: Probe, device: str) -> No
     say(
         console,
         f"{found.steps} trial steps took {found.smallest:.2g} to {found.largest:.2g} s each, so {len(sizes):,} steps "
-        f"of {min(sizes)} to {max(sizes)} sequences are planned, {sum(sizes) * config.data.seq_length:,} tokens in all.",
+        f"of {min(sizes)} to {max(sizes)} sequences are planned: {sum(sizes) * config.data.seq_length:,} tokens.",
     )
 
 
