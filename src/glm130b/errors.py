@@ -46,9 +46,3 @@ class ResourceError(GLMError):
     """The machine has too little disk, memory or no such device."""
 
     exit_code = 6
-
-
-class Interrupted(GLMError):
-    """The user or the system asked the run to stop; it has been saved."""
-
-    exit_code = 130

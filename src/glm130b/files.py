@@ -74,6 +74,12 @@ def is_partial(path: Path) -> bool:
     return path.name.startswith(_MARK)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that is whole or not there."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write readable JSON with a final newline."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -29,7 +29,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "tensorboard": st.booleans(),
     "model.layernorm_epsilon": st.floats(0, 1, exclude_min=True),
     "model.rope_frequencies": st.sampled_from(["fp32", "fp16"]),
-    "model.dropout": st.one_of(st.floats(0, 0.99), st.integers(0, 99).map(lambda n: f"{n}%")),
+    "model.hidden_dropout": st.one_of(st.floats(0, 0.99), st.integers(0, 99).map(lambda n: f"{n}%")),
     "data.sources": sources,
     "data.tokenizer": words,
     "data.heldout": st.floats(0, 0.5),

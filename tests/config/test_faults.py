@@ -54,7 +54,7 @@ def test_a_misspelt_section_is_not_called_missing(tmp_path: Path) -> None:
     ("text", "problem"),
     [
         ("train:\n  micro_batch_size: 0\n", "c.yaml:3: train.micro_batch_size must be greater than 0 (it is 0)"),
-        ("model:\n  dropout: 100%\n", "c.yaml:3: model.dropout must be less than 1"),
+        ("model:\n  hidden_dropout: 100%\n", "c.yaml:3: model.hidden_dropout must be less than 1"),
         ("data:\n  heldout: 60%\n", 'c.yaml:3: data.heldout must be less than or equal to 0.5 (it is "60%")'),
         ("train:\n\n  precision: fp64\n", "c.yaml:4: train.precision must be 'fp32', 'bf16' or 'fp16'"),
         ("train:\n  optimizer:\n    betas: [0.9, 2]\n", "c.yaml:4: train.optimizer.betas.1 must be less than 1"),
@@ -83,7 +83,7 @@ def test_values_out_of_bounds(tmp_path: Path, text: str, problem: str) -> None:
     ("text", "problem"),
     [
         ("name: a\nname: b\n", "c.yaml:2 has the key name twice"),
-        ("model:\n  dropout: 0\n  rope_base: 5\n  dropout: 0\n", "c.yaml:4 has the key model.dropout twice"),
+        ("model:\n  rope_base: 4\n  num_layers: 5\n  rope_base: 5\n", "c.yaml:4 has the key model.rope_base twice"),
         ("? [a, b]\n: c\n", "c.yaml:1 has a key that is not a plain word"),
         ("- a\n", "does not hold a mapping"),
         ("", "The config lacks model"),

@@ -77,7 +77,7 @@ def test_mix_spreads() -> None:
 
 
 def test_dropout_and_recomputation_in_the_model() -> None:
-    config = TINY.model_copy(update={"dropout": 0.2})
+    config = TINY.model_copy(update={"hidden_dropout": 0.2, "attention_dropout": 0.2})
     model = build_model(config, seed=1)
     tokens = torch.arange(12).view(2, 6)
     inputs = (tokens, torch.arange(6).expand(2, -1), torch.zeros_like(tokens), torch.ones_like(tokens))

@@ -23,6 +23,7 @@ from glm130b.training.loop import Silent, Trainer
 from glm130b.training.metrics import Record, read_metrics
 
 CPU = torch.device("cpu")
+DROPOUT = ("model.hidden_dropout=0.1", "model.attention_dropout=0.1")
 
 
 def run(out: Path, tokenizer: Tokenizer, corpus: PreparedCorpus, *overrides: str, **options: Any) -> list[Record]:
@@ -59,7 +60,9 @@ def test_accumulation_does_not_change_the_step(tokenizer: Tokenizer, corpus: Pre
     """Micro-batches of 1, 3 and 4 sequences, with dropout: the same gradient and the same update."""
     found = []
     for size in (1, 3, 4):
-        config = small_config(f"train.micro_batch_size={size}", "model.dropout=0.1").run
+        config = small_config(
+            f"train.micro_batch_size={size}", "model.hidden_dropout=0.1", "model.attention_dropout=0.1"
+        ).run
         trainer = Trainer(config, tokenizer, corpus, CPU)
         records = [trainer.step() for _ in range(3)]
         found.append(([r["loss"] for r in records], [r["grad_norm"] for r in records]))
@@ -96,7 +99,10 @@ def test_training_learns(tmp_path: Path, tokenizer: Tokenizer, corpus: PreparedC
     assert all(record["embedding_grad_norm"] <= record["grad_norm"] for record in records)
 
 
-@pytest.mark.parametrize("extra", [[], ["model.dropout=0.1", "train.batch.start=2", "train.batch.ramp=30"]])
+@pytest.mark.parametrize(
+    "extra",
+    [[], [*DROPOUT, "train.batch.start=2", "train.batch.ramp=30"]],
+)
 def test_a_resumed_run_is_the_same_run(
     tmp_path: Path, tokenizer: Tokenizer, corpus: PreparedCorpus, extra: list[str]
 ) -> None:

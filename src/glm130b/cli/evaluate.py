@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import typer
 
 from glm130b.cli.fill import BITS, DEVICE
 from glm130b.errors import ModelError
+
+if TYPE_CHECKING:
+    from glm130b.model import Bits
 
 app = typer.Typer(help="Measure a model.", no_args_is_help=True)
 
@@ -35,7 +39,6 @@ def heldout(
 
     By source and objective, in nats a token.
     """
-    from glm130b.cli.quantize import checked_bits
     from glm130b.config import load_config
     from glm130b.corpus import open_prepared
     from glm130b.interop import load
@@ -43,9 +46,11 @@ def heldout(
 
     if run.exists() and not (run / "config.yaml").is_file():
         raise ModelError(f"{run} is no run: it has no config.yaml.", "Give a run, and any other model with --model.")
-    network, tokenizer = load(model or run, device=device, bits=None if bits is None else checked_bits(bits))
+    network, tokenizer = load(model or run, device=device, bits=cast("Bits | None", bits))
     config = load_config(run / "config.yaml").run
     corpus = open_prepared(run / "data")
+    if corpus.ledger["settings"]["tokenizer"] != tokenizer.fingerprint:
+        raise ModelError(f"{model} has another tokenizer than {run}.", "Compare models of one tokenizer.")
     losses = heldout_loss(network, config, corpus.heldout, tokenizer.special, sequences=sequences)
     if not losses:
         typer.echo("Nothing is held out: data.heldout is 0 or the corpus is too small.")

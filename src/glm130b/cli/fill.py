@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import typer
 
 if TYPE_CHECKING:
     from glm130b.inference import Sampling
-    from glm130b.model import GLM
+    from glm130b.model import GLM, Bits
     from glm130b.tokenization import Tokenizer
 
 _MODEL = typer.Option(
@@ -104,10 +104,9 @@ def _read(text: str) -> str:
 
 
 def _load(model: Path, bits: int | None, device: str) -> tuple[GLM, Tokenizer]:
-    from glm130b.cli.quantize import checked_bits
     from glm130b.interop import load
 
-    return load(model, device=device, bits=None if bits is None else checked_bits(bits))
+    return load(model, device=device, bits=cast("Bits | None", bits))
 
 
 def _sampling(temperature: float, top_k: int, top_p: float, seed: int) -> Sampling:

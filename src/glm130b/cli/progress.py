@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -104,6 +103,3 @@ class TrainingProgress:
         else:
             return
         self._last_line = time.monotonic()
-
-    def saved(self, path: Path) -> None:
-        """Checkpoints come and go without a word; the last one is named at the end."""

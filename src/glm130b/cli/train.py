@@ -45,15 +45,16 @@ def train(
             corpus = prepare(merged.run.data, tokenizer, out / "data", progress=note)
         with TrainingProgress(merged.run) as progress:
             outcome = train(merged, out, tokenizer, corpus, device=place, resume=checkpoint, reporter=progress)
-    _report(outcome, out, config, overrides)
+    _report(outcome, out, config, overrides, device)
 
 
-def _report(outcome: Outcome, out: Path, config: str, overrides: list[str]) -> None:
+def _report(outcome: Outcome, out: Path, config: str, overrides: list[str], device: str | None) -> None:
     if outcome.stopped_by is None:
         typer.echo(f"Done after step {outcome.progress.step}: {outcome.checkpoint}")
         typer.echo(f"Try: glm fill {shlex.quote('The capital of France is [MASK].')} --model {shlex.quote(str(out))}")
         return
     typer.echo(f"Stopped after step {outcome.progress.step}, saved {outcome.checkpoint}. Resume with:")
     sets = "".join(f" --set {shlex.quote(text)}" for text in overrides)
-    typer.echo(f"  glm train {shlex.quote(config)} --out {shlex.quote(str(out))}{sets}")
+    place = f" --device {shlex.quote(device)}" if device else ""
+    typer.echo(f"  glm train {shlex.quote(config)} --out {shlex.quote(str(out))}{sets}{place}")
     raise typer.Exit(128 + outcome.stopped_by)

@@ -35,8 +35,10 @@ class ModelConfig(Section):
     rope_base: Annotated[Number, Field(gt=1)] = 10000.0
     rope_frequencies: Literal["fp32", "fp16"] = "fp32"
     """Precision the inverse frequencies are rounded to; ``fp16`` is what the official code does."""
-    dropout: Annotated[Share, Field(ge=0, lt=1)] = 0.0
-    """On attention probabilities, on both residual branches and on the embedding output."""
+    hidden_dropout: Annotated[Share, Field(ge=0, lt=1)] = 0.0
+    """On both residual branches and on the embedding output."""
+    attention_dropout: Annotated[Share, Field(ge=0, lt=1)] = 0.0
+    """On attention probabilities; rules out the attention kernels that never hold these."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -99,6 +101,8 @@ class DataConfig(Section):
         for name in self.sources:
             if not re.fullmatch(r"\w[\w-]*", name):
                 raise ValueError(f"the source name {name!r} has to consist of letters, digits, - and _")
+        if len(self.active_sources) > 1000:
+            raise ValueError("more than 1000 sources cannot be interleaved; join some of them")
         if not self.active_sources:
             raise ValueError("no source is left (naming one replaces the bundled two)")
         if self.text_length > self.seq_length - 1:
@@ -268,6 +272,11 @@ class RunConfig(Section):
             raise ValueError(
                 f"data.seq_length {self.data.seq_length} must be a multiple of "
                 f"objective.windows_per_sequence {self.objective.windows_per_sequence}"
+            )
+        if self.data.text_length // self.objective.windows_per_sequence < 8:
+            raise ValueError(
+                f"a [MASK] window has fewer than 8 of the {self.data.text_length} tokens of a piece; "
+                "lower objective.windows_per_sequence or raise data.seq_length"
             )
         return self
 

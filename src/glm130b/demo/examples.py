@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from glm130b.inference import Sampling, answer, make_context
+from glm130b.inference import Sampling, answer, answer_limits, make_context
 from glm130b.model import GLM
 from glm130b.tokenization import Tokenizer
 
@@ -60,14 +60,13 @@ class Filled:
 def fill_blanks(model: GLM, tokenizer: Tokenizer, source: str) -> Filled:
     """Answer each blank greedily, from left to right, as ``glm fill`` does, and keep the probabilities."""
     special = tokenizer.special
-    end = {special.eop, special.eos, special.eod}
-    banned = (set(special.names()) | set(range(tokenizer.vocab_size, model.config.vocab_size))) - end
+    end, banned = answer_limits(model, tokenizer)
     text = source.replace(" [MASK]", "[MASK]")
     ids = tokenizer.encode_with_blanks(text)
     blanks = []
     for _ in range(text.count("[MASK]")):
         context = make_context(ids, special)
-        found = list(answer(model, context, end=end, max_new_tokens=_ANSWER_TOKENS, banned=sorted(banned)))
+        found = list(answer(model, context, end=end, max_new_tokens=_ANSWER_TOKENS, banned=banned))
         read, count = len(context.tokens), len(found) - 1
         columns = [
             context.tokens + found[:-1],
@@ -76,7 +75,7 @@ def fill_blanks(model: GLM, tokenizer: Tokenizer, source: str) -> Filled:
             context.branch + [1] * count,
         ]
         logits = model(*torch.tensor(columns, device=model.word_embeddings.weight.device)[:, None])[0, read - 1 :]
-        logits[:, sorted(banned)] = -math.inf
+        logits[:, banned] = -math.inf
         chances = torch.softmax(logits.float(), dim=-1).cpu()
         top = chances[0].topk(_CANDIDATES)
         ended = found[-1] in end
@@ -99,8 +98,8 @@ def fill_blanks(model: GLM, tokenizer: Tokenizer, source: str) -> Filled:
 def continue_text(model: GLM, tokenizer: Tokenizer) -> str:
     """What the model writes after ``OPENING``; never an end, for in training the text after [gMASK] goes on."""
     context = make_context(tokenizer.encode(OPENING), tokenizer.special)
-    banned = set(tokenizer.special.names()) | set(range(tokenizer.vocab_size, model.config.vocab_size))
+    end, banned = answer_limits(model, tokenizer)
     found = answer(
-        model, context, end=(), max_new_tokens=CONTINUATION_TOKENS, sampling=CONTINUATION, banned=sorted(banned)
+        model, context, end=(), max_new_tokens=CONTINUATION_TOKENS, sampling=CONTINUATION, banned=[*banned, *end]
     )
     return tokenizer.decode(found)

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -20,8 +19,7 @@ from rich.text import Text
 
 from glm130b.demo.pace import FEWEST_STEPS
 from glm130b.model import GLM
-from glm130b.training import Progress, Schedule
-from glm130b.training.metrics import Record
+from glm130b.training import Progress, Record, Schedule
 
 _BARS = "▁▂▃▄▅▆▇█"
 _LINES = 12
@@ -82,9 +80,6 @@ class LiveTraining:
         if late and not self.out_of_time and threading.current_thread() is threading.main_thread():
             self.out_of_time = True
             signal.raise_signal(signal.SIGTERM)
-
-    def saved(self, path: Path) -> None:
-        """Say nothing: the tour names the folder at the end."""
 
     def _due(self) -> bool:
         done = self._record["step"] == 1 or self._record["samples"] >= self._total

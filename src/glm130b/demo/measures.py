@@ -11,8 +11,7 @@ import numpy as np
 
 from glm130b.config import RunConfig
 from glm130b.corpus import PreparedCorpus
-from glm130b.interop import load, quantize_folder
-from glm130b.interop.folder import resolve
+from glm130b.interop import load, quantize_folder, resolve, weight_bytes
 from glm130b.training import heldout_loss
 
 
@@ -45,7 +44,7 @@ def precisions(out: Path, config: RunConfig, corpus: PreparedCorpus, device: str
 def _measure(name: str, folder: Path, config: RunConfig, corpus: PreparedCorpus, device: str) -> Precision:
     model, tokenizer = load(folder, device=device)
     losses = heldout_loss(model, config, corpus.heldout, tokenizer.special)
-    weights = sum(file.stat().st_size for file in folder.glob("model-*.safetensors"))
+    weights = weight_bytes(folder)
     return Precision(name, folder, losses, weights / 1e6)
 
 

@@ -18,7 +18,7 @@ from glm130b.demo.show import percent, signed
 from glm130b.errors import ModelError
 from glm130b.files import read_json, whole_file
 from glm130b.planning import parameter_count
-from glm130b.training.metrics import Record, read_metrics
+from glm130b.training import Record, read_metrics
 
 
 @dataclass(frozen=True)

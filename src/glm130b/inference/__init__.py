@@ -2,7 +2,7 @@
 
 from glm130b.inference.context import Context, make_context
 from glm130b.inference.decode import answer
-from glm130b.inference.fill import BlankAnswer, fill, fill_blanks, generate
+from glm130b.inference.fill import BlankAnswer, answer_limits, fill, fill_blanks, generate
 from glm130b.inference.sampling import Sampling, choose, filter_logits
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Context",
     "Sampling",
     "answer",
+    "answer_limits",
     "choose",
     "fill",
     "fill_blanks",

@@ -84,6 +84,14 @@ def fill_blanks(
             return text, answers
 
 
+def answer_limits(model: GLM, tokenizer: Tokenizer) -> tuple[set[int], list[int]]:
+    """Ids that end an answer, and ids that are no text: the other special tokens and rows that pad the embedding."""
+    special = tokenizer.special
+    end = {special.eop, special.eos, special.eod}
+    no_text = set(special.names()) | set(range(tokenizer.vocab_size, model.config.vocab_size))
+    return end, sorted(no_text - end)
+
+
 def fill(
     model: GLM,
     tokenizer: Tokenizer,
@@ -137,8 +145,7 @@ def _run(
 ) -> tuple[str, list[BlankAnswer]]:
     special = tokenizer.special
     ids = tokenizer.encode_with_blanks(re.sub(rf" (?={_BLANK.pattern})", "", text))
-    end = {special.eop, special.eos, special.eod}
-    unwanted = set(special.names()) | set(range(tokenizer.vocab_size, model.config.vocab_size))
+    end, banned = answer_limits(model, tokenizer)
     decoder = tokenizer.stream_decoder()
     filled, answers = fill_blanks(
         model,
@@ -147,7 +154,7 @@ def _run(
         end=end,
         max_new_tokens=max_new_tokens,
         sampling=sampling,
-        banned=sorted(unwanted - end),
+        banned=banned,
         banned_after_gmask=[special.eop],  # pre-training never ends a [gMASK] answer: the text goes on
         on_token=None if on_text is None else lambda token: on_text(decoder.push(token)),
     )

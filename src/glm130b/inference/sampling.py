@@ -66,10 +66,12 @@ def filter_logits(logits: Tensor, *, top_k: int = 0, top_p: float = 0.0) -> Tens
 def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator, banned: Sequence[int] = ()) -> int:
     """The next token, given the logits ``[V]`` of the last place, none of ``banned``."""
     logits = logits.float()
+    if not sampling.greedy:
+        logits = logits / sampling.temperature
     if banned:
         logits = logits.index_fill(0, torch.tensor(banned, device=logits.device), _HIDDEN)
     if sampling.greedy:
         return int(logits.argmax())
-    logits = filter_logits(logits / sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p)
+    logits = filter_logits(logits, top_k=sampling.top_k, top_p=sampling.top_p)
     weights = torch.softmax(logits, dim=-1).cpu()
     return int(torch.multinomial(weights, 1, generator=generator))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from glm130b.config import ModelConfig
-from glm130b.errors import ModelError
+from glm130b.errors import ConfigError, DataError, ModelError
 from glm130b.files import whole_folder
 from glm130b.model import (
     GLM,
@@ -17,6 +17,7 @@ from glm130b.model import (
     Bits,
     assign_tensors,
     checked_device,
+    checkpoints,
     read_info,
     read_tensors,
     write_tensors,
@@ -37,7 +38,9 @@ def write_folder(
     """Write a model folder that appears under its name only when it is whole."""
     with whole_folder(path) as folder:
         tokenizer.save(folder)
-        write_tensors(folder, tensors, config, bits=bits, max_shard_bytes=max_shard_bytes)
+        write_tensors(
+            folder, tensors, config, tokenizer=tokenizer.fingerprint, bits=bits, max_shard_bytes=max_shard_bytes
+        )
 
 
 def resolve(path: str | Path) -> Path:
@@ -49,9 +52,8 @@ def resolve(path: str | Path) -> Path:
     path = Path(path)
     if (path / "config.json").is_file():
         return path
-    checkpoints = sorted((path / "checkpoints").glob("step-*/config.json"))
-    if checkpoints:
-        return checkpoints[-1].parent
+    if found := checkpoints(path):
+        return found[-1]
     if not path.exists():
         raise ModelError(f"There is no model folder {path}.", "`glm demo` or `glm train` makes one.")
     raise ModelError(
@@ -81,6 +83,7 @@ def load_model(
     path = resolve(path)
     info = read_info(path)
     device = checked_device(device)
+    _check_bits(bits)
     if bits is not None and info.bits not in (None, bits):
         raise ModelError(f"{path} is quantised to {info.bits} bits already.", f"Quantise the original to {bits} bits.")
     tensors = read_tensors(path)
@@ -104,12 +107,15 @@ def load(
     """Open a model folder: ``model, tokenizer = glm130b.load("runs/demo")``; arguments as in ``load_model``.
 
     Raises:
-        DataError: the tokenizer is missing or has more ids than the model has rows.
+        DataError: the tokenizer is missing or not the one the model was trained with.
     """
     path = resolve(path)
     tokenizer = Tokenizer.load(path)
+    info = read_info(path)
+    tokenizer.check_fits(info.model.vocab_size)
+    if tokenizer.fingerprint != info.tokenizer:
+        raise DataError(f"{path} holds another tokenizer than its model was trained with.", "Copy the folder again.")
     model = load_model(path, dtype=dtype, device=device, bits=bits)
-    tokenizer.check_fits(model.config.vocab_size)
     return model, tokenizer
 
 
@@ -120,9 +126,20 @@ def quantize_folder(source: str | Path, destination: Path, bits: Bits) -> None:
         ModelError: the source is quantised already or cannot be.
         DataError: the destination exists.
     """
+    _check_bits(bits)
     source = resolve(source)
     info = read_info(source)
     if info.bits is not None:
         raise ModelError(f"{source} is quantised to {info.bits} bits already.", "Quantise the original.")
     tensors = quantize_tensors(read_tensors(source), bits)
     write_folder(destination, tensors, info.model, Tokenizer.load(source), bits=bits)
+
+
+def weight_bytes(folder: Path) -> int:
+    """Bytes of a model folder's weights on disk."""
+    return sum(file.stat().st_size for file in folder.glob("model-*.safetensors"))
+
+
+def _check_bits(bits: object) -> None:
+    if bits not in (None, 8, 4) or isinstance(bits, float):
+        raise ConfigError(f"Weights cannot be quantised to {bits!r} bits.", "Use 8 or 4.")

@@ -65,10 +65,10 @@ def make_visibility(
             ``flex`` (FlexAttention) skip what is hidden. ``auto`` takes ``segments`` for whole sequences
             on a CPU where their layout allows, ``flex`` for long ones on CUDA, and else ``sdpa``.
     """
+    whole = k_sample is None
     k_sample = sample if k_sample is None else k_sample
     k_branch = branch if k_branch is None else k_branch
     num_queries, num_keys = sample.shape[1], k_sample.shape[1]
-    whole = num_queries == num_keys
     if backend == "auto":
         backend = "flex" if sample.is_cuda and whole and num_keys >= _FLEX_MIN_LENGTH else "sdpa"
         if sample.device.type == "cpu" and whole:

@@ -53,7 +53,7 @@ class Attention(nn.Module):
         q_BhSd, k_BhSd, v_BhSd = split_and_rotate(qkv_BSh3d, tables)
         if cache is not None:
             k_BhSd, v_BhSd = cache.store(self.layer, slots, k_BhSd, v_BhSd)
-        drop = dropper(self.config.dropout, seeds, self.layer, 0)
+        drop = dropper(self.config.attention_dropout, seeds, self.layer, 0)
         out_BhSd = attend(q_BhSd, k_BhSd, v_BhSd, visibility, drop)
         out: Tensor = self.dense(out_BhSd.transpose(1, 2).reshape(B, S, H))
         return out
@@ -98,7 +98,7 @@ class Layer(nn.Module):
         seeds: Sequence[int] | None,
     ) -> Tensor:
         """Map ``[B, S, H]`` to ``[B, S, H]``."""
-        alpha, rate = self.config.deepnorm_alpha, self.config.dropout
+        alpha, rate = self.config.deepnorm_alpha, self.config.hidden_dropout
         u_BSH = self.input_layernorm(x_BSH)
         branch_BSH = self.attention(u_BSH, tables, visibility, cache, slots, seeds)
         if drop := dropper(rate, seeds, self.layer, 1):
@@ -165,7 +165,9 @@ class GLM(nn.Module):
     ) -> Tensor:
         """What the output layer sees, ``[B, S, H]``; arguments as in ``forward``."""
         slots = slice(0, tokens.shape[1]) if cache is None else cache.reserve(sample, branch)
-        backend: Backend = "sdpa" if self.config.dropout and dropout_seeds is not None else self.attention_backend
+        backend: Backend = (
+            "sdpa" if self.config.attention_dropout and dropout_seeds is not None else self.attention_backend
+        )
         visibility = make_visibility(
             sample,
             branch,
@@ -177,7 +179,7 @@ class GLM(nn.Module):
         frequencies = inverse_frequencies(self.config.head_size, self.config.rope_base, self.config.rope_frequencies)
         tables = rotary_tables(position_ids, frequencies.to(position_ids.device))
         x_BSH = self.word_embeddings(tokens)
-        if drop := dropper(self.config.dropout, dropout_seeds, -1, 0):
+        if drop := dropper(self.config.hidden_dropout, dropout_seeds, -1, 0):
             x_BSH = drop(x_BSH)
         for layer in self.layers:
             arguments = (x_BSH, tables, visibility, cache, slots, dropout_seeds)

@@ -36,6 +36,8 @@ class FolderInfo:
     model: ModelConfig
     bits: Bits | None
     """Of the linear weights; None if they are not quantised."""
+    tokenizer: str
+    """Fingerprint of the tokenizer whose ids the embedding's rows stand for."""
 
 
 def write_tensors(
@@ -43,6 +45,7 @@ def write_tensors(
     tensors: Iterable[tuple[str, Tensor]],
     config: ModelConfig,
     *,
+    tokenizer: str,
     bits: Bits | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> None:
@@ -53,6 +56,7 @@ def write_tensors(
             "model_type": "glm130b",
             "format_version": _FORMAT_VERSION,
             **config.model_dump(mode="json"),
+            "tokenizer_fingerprint": tokenizer,
             "quantization": None if bits is None else {"bits": bits, "granularity": "row", "symmetric": True},
         },
     )
@@ -92,12 +96,16 @@ def read_info(path: Path) -> FolderInfo:
     try:
         version = content.pop("format_version")
         quantization = content.pop("quantization")
+        tokenizer = str(content.pop("tokenizer_fingerprint"))
+        bits = None if quantization is None else quantization["bits"]
+        if bits not in (None, 8, 4):
+            raise ModelError(f"{path} is quantised to {bits} bits.", "This version reads 8 and 4.")
         if content.pop("model_type") != "glm130b" or version != _FORMAT_VERSION:
             raise ModelError(
                 f"{path} is not a glm130b model folder of format {_FORMAT_VERSION}.",
                 "Convert it, or update glm130b.",
             )
-        return FolderInfo(ModelConfig.model_validate(content), None if quantization is None else quantization["bits"])
+        return FolderInfo(ModelConfig.model_validate(content), bits, tokenizer)
     except (ValidationError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(
             f"{path / 'config.json'} does not describe a model ({str(error).splitlines()[0]}).",
@@ -111,7 +119,11 @@ def read_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     Raises:
         ModelError: no index (the folder is incomplete), or a shard that is missing or damaged, by name.
     """
-    weight_map: dict[str, str] = read_json(path / INDEX, ModelError)["weight_map"]
+    index = read_json(path / INDEX, ModelError)
+    try:
+        weight_map = {str(name): str(file) for name, file in index["weight_map"].items()}
+    except (KeyError, TypeError, AttributeError):
+        raise ModelError(f"{path / INDEX} is not an index of weights.", "Make or copy the folder again.") from None
     for file in dict.fromkeys(weight_map.values()):
         try:
             with safe_open(path / file, framework="pt") as shard:
@@ -119,7 +131,7 @@ def read_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
                     yield name, shard.get_tensor(name)
         except FileNotFoundError:
             raise ModelError(f"{path / file} is missing.", "Make or copy the folder again.") from None
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:
             raise ModelError(
                 f"{path / file} is truncated or damaged ({error}).",
                 "Copy it again, or use an earlier checkpoint.",
@@ -139,19 +151,38 @@ def assign_tensors(
     Raises:
         ModelError: a tensor is missing, superfluous or of the wrong shape; names it and ``origin``.
     """
-    wanted = model.state_dict()
     state: dict[str, Tensor] = {}
-    for name, tensor in tensors:
-        if name not in wanted:
-            raise ModelError(f"{origin} holds {name}, which the model does not have.", "Check the configuration.")
-        if tensor.shape != wanted[name].shape:
-            found, expected = list(tensor.shape), list(wanted[name].shape)
-            raise ModelError(f"{origin}: {name} is {found}, the model wants {expected}.", "Check the configuration.")
+    for name, tensor in checked_tensors(model, tensors, origin):
         if not name.endswith(".weight_scale") and tensor.is_floating_point():
             half_on_cpu = tensor.dtype in (torch.float16, torch.bfloat16) and torch.device(device).type == "cpu"
             tensor = tensor.to(dtype or (torch.float32 if half_on_cpu else tensor.dtype))
         state[name] = tensor.to(device)
-    missing = [name for name in wanted if name not in state]
-    if missing:
-        raise ModelError(f"{origin} lacks {missing[0]} ({len(missing)} tensors in all).", "Make or copy it again.")
     model.load_state_dict(state, assign=True)
+
+
+def checked_tensors(model: GLM, tensors: Iterable[tuple[str, Tensor]], origin: str) -> Iterator[tuple[str, Tensor]]:
+    """Pass on ``tensors`` that are just the parameters and buffers of ``model``.
+
+    Raises:
+        ModelError: one is missing, superfluous or of the wrong shape; names it and ``origin``.
+    """
+    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    for name, tensor in tensors:
+        shape = wanted.pop(name, None)
+        if shape is None:
+            raise ModelError(f"{origin} holds {name}, which the model does not have.", "Check the configuration.")
+        if tensor.shape != shape:
+            raise ModelError(
+                f"{origin}: {name} is {list(tensor.shape)}, the model wants {list(shape)}.", "Check the configuration."
+            )
+        yield name, tensor
+    if wanted:
+        raise ModelError(
+            f"{origin} lacks {next(iter(wanted))} ({len(wanted)} tensors in all).", "Make or copy it again."
+        )
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run folder, oldest first: model folders ``checkpoints/step-<number>``."""
+    found = [path for path in (run / "checkpoints").glob("step-*") if path.name.removeprefix("step-").isdecimal()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))

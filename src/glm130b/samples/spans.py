@@ -13,7 +13,8 @@ Integers = NDArray[np.int64]
 def span_length_weights(mean: float, longest: int) -> NDArray[np.float64]:
     """Poisson(``mean``) weights of 1 … ``longest``, renormalised."""
     lengths = range(1, longest + 1)
-    weights = np.array([math.exp(n * math.log(mean) - mean - math.lgamma(n + 1)) for n in lengths])
+    logarithms = np.array([n * math.log(mean) - math.lgamma(n + 1) for n in lengths])
+    weights = np.exp(logarithms - logarithms.max())
     normalised: NDArray[np.float64] = weights / weights.sum()
     return normalised
 
@@ -24,9 +25,9 @@ def draw_span_lengths(rng: np.random.Generator, weights: NDArray[np.float64], co
 
 
 def spans_needed(lengths: Integers, ratio: float, window: int) -> int:
-    """How many of ``lengths`` it takes until their sum reaches ``int(ratio * window)``; at least one."""
+    """How many of ``lengths`` it takes until their sum reaches ``int(ratio * window)``; at least one, at most all."""
     budget = max(1, int(ratio * window))
-    return int(np.searchsorted(np.cumsum(lengths), budget)) + 1
+    return min(int(np.searchsorted(np.cumsum(lengths), budget)) + 1, len(lengths))
 
 
 def fit_window(lengths: Integers, ratio: float, longest: int, room: int) -> tuple[int, int]:

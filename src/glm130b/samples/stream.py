@@ -68,8 +68,6 @@ class SampleStream:
                 f"Source {empty[0]} has less than one piece of {data.text_length} tokens.",
                 "Add text, or lower data.seq_length.",
             )
-        if min(data.text_length, data.seq_length) // blanks.windows_per_sequence < 8:
-            raise DataError("A [MASK] window has fewer than 8 tokens.", "Lower objective.windows_per_sequence.")
 
     @property
     def pieces(self) -> dict[str, int]:
@@ -114,12 +112,12 @@ class SampleStream:
             least = min(blanks.short_window_min_length, longest)
             longest = int(rng.integers(least, longest, endpoint=True))
         single = rng.random() < blanks.single_span_probability
-        lengths = draw_span_lengths(rng, self._spans, int(blanks.mask_ratio * longest) + 1)
+        lengths = draw_span_lengths(rng, self._spans, 1 if single else int(blanks.mask_ratio * longest) + 1)
         if blanks.overflow == "fit":
             window, count = fit_window(lengths, blanks.mask_ratio, longest, slot)
         else:
             window, count = longest, spans_needed(lengths, blanks.mask_ratio, longest)
-        lengths = clip_spans(lengths[: 1 if single else count], window)
+        lengths = clip_spans(lengths[:count], window)
         starts = place_spans(rng, lengths, window)
         sample = mask_sample(text[:window], starts, lengths, rng.permutation(len(lengths)), self._special)
         return sample.cut(slot)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,11 +14,10 @@ from safetensors.torch import load_file, save_file
 from glm130b.config import RunConfig
 from glm130b.errors import ConfigError, ModelError
 from glm130b.files import is_partial, read_json, whole_folder, write_json
-from glm130b.model import GLM, read_tensors, write_tensors
+from glm130b.model import GLM, checked_tensors, checkpoints, read_tensors, write_tensors
 from glm130b.tokenization import Tokenizer
 from glm130b.training.optimizer import moments, restore_moments
 
-_NAME = re.compile(r"step-(\d+)")
 _BOUND = ("seed", "model", "data", "objective")
 """Sections that cannot change within a run: they decide what the parameters are and what sample i is."""
 
@@ -31,12 +29,6 @@ class Progress:
     step: int = 0
     samples: int = 0
     """Sequences consumed: the whole state of the data order."""
-
-
-def checkpoints(run: Path) -> list[Path]:
-    """The run's checkpoints, oldest first."""
-    found = [path for path in (run / "checkpoints").glob("step-*") if _NAME.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def latest_checkpoint(run: Path) -> Path | None:
@@ -57,9 +49,12 @@ def choose_checkpoint(run: Path, resume: str) -> Path | None:
         if newest is not None:
             raise ModelError(f"{run} holds checkpoints up to {newest.name}.", "Train into a new folder, or resume.")
         return None
-    if not (Path(resume) / "training_state.json").is_file():
+    chosen = Path(resume)
+    if not (chosen / "training_state.json").is_file():
         raise ModelError(f"{resume} is not a checkpoint.", "Give auto, none or a folder checkpoints/step-*.")
-    return Path(resume)
+    if newest is not None and chosen.resolve().parent != newest.resolve().parent:
+        raise ModelError(f"{run} has checkpoints of its own; {resume} is another run's.", "Train into a new folder.")
+    return chosen
 
 
 def save_checkpoint(
@@ -73,7 +68,7 @@ def save_checkpoint(
 ) -> Path:
     """Write ``checkpoints/step-<n>`` and remove the oldest beyond ``checkpoint.keep``."""
     path = run / "checkpoints" / f"step-{progress.step:08d}"
-    with whole_folder(path, replace=True) as folder:
+    with whole_folder(path) as folder:
         tokenizer.save(folder)
         save_file(moments(model, optimizer), folder / "optimizer.safetensors")
         state = {
@@ -82,11 +77,9 @@ def save_checkpoint(
             "config": config.model_dump(mode="json"),
         }
         write_json(folder / "training_state.json", state)
-        write_tensors(folder, model.state_dict().items(), config.model)
+        write_tensors(folder, model.state_dict().items(), config.model, tokenizer=tokenizer.fingerprint)
     for old in checkpoints(run)[: -config.checkpoint.keep]:
-        # Renamed first, so that a kill half-way leaves no folder that looks whole.
-        doomed = old.rename(old.with_name(f".partial-old-{old.name}"))
-        shutil.rmtree(doomed, ignore_errors=True)
+        _discard(old)
     return path
 
 
@@ -100,11 +93,17 @@ def load_checkpoint(
         ConfigError: the checkpoint is of another model, data order or corpus.
     """
     state = read_json(path / "training_state.json", ModelError)
-    _check_same_run(path, state, config, data_fingerprint)
-    progress = Progress(state["step"], state["samples"])
+    try:
+        progress = Progress(int(state["step"]), int(state["samples"]))
+        _check_same_run(path, state, config, data_fingerprint)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(
+            f"{path / 'training_state.json'} is damaged ({error!r}).",
+            f"Remove {path} to resume from the checkpoint before it.",
+        ) from None
     parameters = model.state_dict()
     with torch.no_grad():
-        for name, tensor in read_tensors(path):
+        for name, tensor in checked_tensors(model, read_tensors(path), str(path)):
             parameters[name].copy_(tensor)
     file = path / "optimizer.safetensors"
     try:
@@ -117,6 +116,19 @@ def load_checkpoint(
             f"Remove {path} to resume from the checkpoint before it.",
         ) from None
     return progress
+
+
+def forget_after(run: Path, step: int) -> None:
+    """Delete the checkpoints after ``step``: going back to an older one gives up what came of it."""
+    for path in reversed(checkpoints(run)):
+        if int(path.name.removeprefix("step-")) > step:
+            _discard(path)
+
+
+def _discard(path: Path) -> None:
+    # Renamed first, so that a kill half-way leaves no folder that looks whole.
+    doomed = path.rename(path.with_name(f".partial-old-{path.name}"))
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def remove_leftovers(run: Path) -> None:

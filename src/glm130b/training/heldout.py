@@ -10,6 +10,7 @@ from glm130b.model import GLM
 from glm130b.samples import Objective, SampleStream
 from glm130b.tokenization import SpecialTokens
 from glm130b.training.batch import micro_batches
+from glm130b.training.forward import hidden_at_targets
 from glm130b.training.loss import linear_cross_entropy
 
 _SEED = 0
@@ -48,8 +49,7 @@ def heldout_loss(
             drawn = [stream[index] for index in range(min(count, pieces))]
             total = 0.0
             for batch in micro_batches(drawn, config.train.micro_batch_size, device=device):
-                with torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
-                    hidden = model.hidden_states(*batch.inputs).flatten(0, 1)[batch.rows]
+                hidden = hidden_at_targets(model, batch, config.train)
                 loss, _ = linear_cross_entropy(hidden, model.word_embeddings.weight, batch.targets, batch.weights)
                 total += loss.item()
             losses[f"{source}/{objective}"] = total

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import platform
 import signal
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,18 +19,19 @@ import glm130b
 from glm130b.config import MergedConfig, RunConfig
 from glm130b.corpus import PreparedCorpus
 from glm130b.errors import ModelError
-from glm130b.files import write_json
+from glm130b.files import write_whole
 from glm130b.model import GLM, build_model, mix
-from glm130b.samples import SampleStream
+from glm130b.samples import Objective, SampleStream
 from glm130b.tokenization import Tokenizer
 from glm130b.training.batch import micro_batches
 from glm130b.training.checkpoint import (
     Progress,
-    latest_checkpoint,
+    forget_after,
     load_checkpoint,
     remove_leftovers,
     save_checkpoint,
 )
+from glm130b.training.forward import hidden_at_targets
 from glm130b.training.heldout import heldout_loss
 from glm130b.training.loss import linear_cross_entropy, scale_gradient
 from glm130b.training.metrics import MetricsLog, Record
@@ -48,9 +49,6 @@ class Reporter(Protocol):
     def step(self, record: Record) -> None:
         """A step is done; ``record`` is what went into ``metrics.jsonl``."""
 
-    def saved(self, path: Path) -> None:
-        """A checkpoint is on disk."""
-
 
 class Silent:
     """A reporter that says nothing."""
@@ -59,9 +57,6 @@ class Silent:
         """Say nothing."""
 
     def step(self, record: Record) -> None:
-        """Say nothing."""
-
-    def saved(self, path: Path) -> None:
         """Say nothing."""
 
 
@@ -117,10 +112,8 @@ class Trainer:
         ):
             first = before.samples + len(by_sequence)
             seeds = [mix(config.seed, number) for number in range(first, first + len(batch.tokens))]
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
-                hidden = self.model.hidden_states(*batch.inputs, dropout_seeds=seeds)
             part, losses = linear_cross_entropy(
-                hidden.flatten(0, 1)[batch.rows],
+                hidden_at_targets(self.model, batch, config.train, seeds),
                 scale_gradient(self.model.word_embeddings.weight, self._output_alpha),
                 batch.targets,
                 batch.weights,
@@ -139,22 +132,27 @@ class Trainer:
         set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
         self.progress = Progress(before.step + 1, before.samples + size)
-        seconds = time.perf_counter() - started
-        objectives = [self.stream.origin(number).objective for number in numbers]
         return {
-            "step": self.progress.step,
-            "samples": self.progress.samples,
-            "tokens": self.progress.samples * config.data.seq_length,
+            **self._position(),
             "loss": loss,
-            "loss_mask": _mean(value for value, kind in zip(by_sequence, objectives, strict=True) if kind == "mask"),
-            "loss_gmask": _mean(value for value, kind in zip(by_sequence, objectives, strict=True) if kind == "gmask"),
+            **self._by_objective(numbers, by_sequence),
             "grad_norm": norm,
             "embedding_grad_norm": embedding_norm,
             "learning_rate": rate,
             "batch_size": size,
-            "seconds": seconds,
-            "tokens_per_second": size * config.data.seq_length / seconds,
+            **_speed(size * config.data.seq_length, time.perf_counter() - started),
         }
+
+    def _position(self) -> Record:
+        samples = self.progress.samples
+        return {"step": self.progress.step, "samples": samples, "tokens": samples * self.config.data.seq_length}
+
+    def _by_objective(self, numbers: range, losses: list[float]) -> Record:
+        """Mean loss of the sequences of each objective; None if the step had none."""
+        found: dict[Objective, list[float]] = {"mask": [], "gmask": []}
+        for number, loss in zip(numbers, losses, strict=True):
+            found[self.stream.origin(number).objective].append(loss)
+        return {f"loss_{name}": sum(values) / len(values) if values else None for name, values in found.items()}
 
     def heldout(self) -> dict[str, float]:
         """Loss on the documents kept out of training."""
@@ -205,10 +203,11 @@ def train(
     remove_leftovers(run)
     if resume is not None:
         trainer.restore(resume)
-    (run / "config.yaml").write_text(merged.describe() + "\n", encoding="utf-8")
-    write_json(run / "environment.json", _environment(device))
+        forget_after(run, trainer.progress.step)
+    write_whole(run / "config.yaml", merged.describe() + "\n")
+    write_whole(run / "environment.json", json.dumps(_environment(device), indent=2) + "\n")
     last = config.train.max_steps or math.inf
-    saved_at = trainer.progress.step if resume else None
+    saved = resume
     with (
         MetricsLog(run, trainer.progress.step, tensorboard=config.tensorboard) as log,
         stop_on_signals() as stop,
@@ -224,13 +223,10 @@ def train(
             reporter.step(record)
             if step % config.checkpoint.every_steps == 0 or done or stop.signal:
                 log.sync()
-                reporter.saved(trainer.save(run))
-                saved_at = step
+                saved = trainer.save(run)
             if stop.signal:
                 break
-        if saved_at != trainer.progress.step:
-            trainer.save(run)
-    return Outcome(trainer.progress, latest_checkpoint(run), stop.signal)
+    return Outcome(trainer.progress, saved, stop.signal)
 
 
 def _mean_by_sequence(losses: Tensor, sequence: Tensor, count: int) -> list[float]:
@@ -240,9 +236,8 @@ def _mean_by_sequence(losses: Tensor, sequence: Tensor, count: int) -> list[floa
     return result
 
 
-def _mean(values: Iterable[float]) -> float | None:
-    found = list(values)
-    return sum(found) / len(found) if found else None
+def _speed(tokens: int, seconds: float) -> Record:
+    return {"seconds": seconds, "tokens_per_second": tokens / seconds}
 
 
 def _environment(device: torch.device) -> dict[str, object]:

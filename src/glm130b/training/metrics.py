@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from glm130b.errors import ConfigError
-from glm130b.files import whole_file
+from glm130b.files import disk_error, whole_file
 
 Record = dict[str, Any]
 
@@ -38,7 +40,7 @@ class MetricsLog:
         Raises:
             ConfigError: TensorBoard is asked for and not installed.
         """
-        path = run / "metrics.jsonl"
+        self._path = path = run / "metrics.jsonl"
         kept = [record for record in read_metrics(path) if record["step"] <= resumed_step]
         with whole_file(path) as partial:
             partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
@@ -51,22 +53,39 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with suppress(OSError):  # what could not be written has been reported by `write`
+            self._file.close()
         if self._board is not None:
             self._board.close()
 
     def write(self, record: Record) -> None:
         """Append one step."""
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
-        if self._board is not None:
-            for name, value in record.items():
-                if isinstance(value, (int, float)) and name != "step":
+        with self._disk():
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+            if self._board is not None:
+                for name, value in _scalars(record):
                     self._board.add_scalar(name, value, record["step"])
 
     def sync(self) -> None:
         """Make everything written so far survive a power cut."""
-        os.fsync(self._file.fileno())
+        with self._disk():
+            os.fsync(self._file.fileno())
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise disk_error(self._path, error) from error
+
+
+def _scalars(record: Record) -> Iterator[tuple[str, float]]:
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}/{part}", part_value) for part, part_value in value.items())
+        elif isinstance(value, (int, float)) and name != "step":
+            yield name, value
 
 
 def _open_tensorboard(run: Path, resumed_step: int) -> Any:

@@ -17,6 +17,7 @@ import torch
 from glm130b.config import RunConfig
 from glm130b.errors import ConfigError, ResourceError
 from glm130b.files import disk_error
+from glm130b.model import checkpoints
 from glm130b.planning import parameter_count
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -123,20 +124,24 @@ def _check_supported(config: RunConfig) -> None:
 
 
 def _check_disk(config: RunConfig, run: Path) -> None:
-    """Refuse a run whose checkpoints do not fit the disk.
+    """Refuse a run whose checkpoints do not fit the disk; those already there need no more room.
 
     Raises:
         ResourceError: with the space needed and there.
     """
-    needed = 12 * parameter_count(config.model) * (config.checkpoint.keep + 1)
+    one = 12 * parameter_count(config.model)
+    missing = max(1, config.checkpoint.keep + 1 - len(checkpoints(run)))
     place = next(path for path in (run, *run.resolve().parents) if path.exists())
     free = shutil.disk_usage(place).free
-    if free < needed:
+    if free < one * missing:
         raise ResourceError(
-            f"{run} needs {needed / 1e9:.1f} GB for {config.checkpoint.keep + 1} checkpoints, "
-            f"{free / 1e9:.1f} GB are free.",
+            f"{run} needs {_size(one * missing)} for {missing} checkpoints, {_size(free)} are free.",
             "Lower checkpoint.keep, or choose another place.",
         )
+
+
+def _size(num_bytes: float) -> str:
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
 
 
 def _check_memory(config: RunConfig, device: torch.device) -> None:
@@ -155,7 +160,6 @@ def _check_memory(config: RunConfig, device: torch.device) -> None:
         there = int(pages.read_text().split()[1]) * 1024
     if needed > there:
         raise ResourceError(
-            f"The model needs {needed / 1e9:.1f} GB for weights, gradients and optimizer; "
-            f"{device} has {there / 1e9:.1f} GB.",
+            f"The model needs {_size(needed)} for weights, gradients and optimizer; {device} has {_size(there)}.",
             "Choose a smaller preset.",
         )
