@@ -63,28 +63,19 @@ def test_an_exception_leaves_nothing(tmp_path: Path, kind: type[BaseException]) 
 
 
 def test_an_exception_keeps_what_was_there(tmp_path: Path) -> None:
-    (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "old").touch()
     (tmp_path / "y").write_text("old")
-    with pytest.raises(ValueError, match="why"), whole_folder(tmp_path / "x", replace=True):
-        raise ValueError("why")
     with pytest.raises(ValueError, match="why"):
         fill_file(tmp_path / "y", ValueError("why"))
-    assert names(tmp_path / "x") == ["old"]
     assert (tmp_path / "y").read_text() == "old"
 
 
-def test_a_folder_is_replaced_only_if_asked(tmp_path: Path) -> None:
+def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "x"
     with whole_folder(path) as folder:
         (folder / "old").touch()
     with pytest.raises(DataError, match="exists already"), whole_folder(path) as folder:
         pass
     assert names(path) == ["old"]
-    with whole_folder(path, replace=True) as folder:
-        (folder / "new").touch()
-        assert names(path) == ["old"]
-    assert names(path) == ["new"]
     assert names(tmp_path) == ["x"]
 
 
@@ -96,28 +87,6 @@ def test_a_folder_made_meanwhile_is_kept(tmp_path: Path) -> None:
     with pytest.raises(ResourceError):
         writing.__exit__(None, None, None)
     assert names(tmp_path / "x") == ["theirs"]
-
-
-def test_a_folder_is_never_half_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The old folder loses its name before its first file goes."""
-    path = tmp_path / "x"
-    with whole_folder(path) as folder:
-        (folder / "old").touch()
-
-    seen: list[list[str]] = []
-    remove = files.shutil.rmtree
-
-    def watched(doomed: Path, ignore_errors: bool = False) -> None:
-        if Path(doomed).exists():
-            seen.append(names(tmp_path))
-            assert is_partial(Path(doomed))
-        remove(doomed, ignore_errors=ignore_errors)
-
-    monkeypatch.setattr(files.shutil, "rmtree", watched)
-    with whole_folder(path, replace=True) as folder:
-        (folder / "new").touch()
-    assert seen == [[".partial-old-x", "x"]]
-    assert names(path) == ["new"]
 
 
 KILLED = """
@@ -147,14 +116,6 @@ def test_a_killed_process_leaves_no_name(tmp_path: Path, kind: str) -> None:
         with whole_file(path) as partial:
             partial.write_text("whole")
         assert path.read_text() == "whole"
-    assert names(tmp_path) == ["x"]
-
-
-def test_a_kill_between_two_renames_is_cleared_away(tmp_path: Path) -> None:
-    (tmp_path / ".partial-old-x").mkdir()
-    (tmp_path / ".partial-old-x" / "a").touch()
-    with whole_folder(tmp_path / "x", replace=True):
-        pass
     assert names(tmp_path) == ["x"]
 
 

@@ -18,19 +18,19 @@ _MARK = ".partial-"
 
 
 @contextmanager
-def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+def whole_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes ``path``, synced to disk, once the block ends without an error.
 
     The folder has a temporary name beside ``path`` until then, so a reader never meets half of it. What a
     killed process left behind is removed by the next write of the same path.
 
     Raises:
-        DataError: ``path`` exists and ``replace`` is off.
+        DataError: ``path`` exists.
         ResourceError: the disk is full or not writable.
     """
-    if path.exists() and not replace:
+    if path.exists():
         raise DataError(f"{path} exists already.", "Choose another name, or remove it first.")
-    partial, doomed = (path.parent / f"{_MARK}{prefix}{path.name}" for prefix in ("", "old-"))
+    partial = path.parent / f"{_MARK}{path.name}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
@@ -39,13 +39,8 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         for file in sorted(partial.rglob("*")):
             _sync(file)
         _sync(partial)
-        if replace and path.exists():
-            # Renamed first, so that a kill while deleting leaves no folder that looks whole.
-            shutil.rmtree(doomed, ignore_errors=True)
-            path.rename(doomed)
         partial.rename(path)
         _sync(path.parent)
-        shutil.rmtree(doomed, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise disk_error(path, error) from error
     finally:

@@ -109,3 +109,9 @@ def test_draws_follow_the_distribution() -> None:
         assert (draws[expected == 0] == 0).all()
         seen = expected > 0
         assert ((draws - expected)[seen] ** 2 / expected[seen]).sum() < 16.3  # 99.9 %, 3 degrees of freedom
+
+
+def test_banned_tokens_stay_banned_at_any_temperature() -> None:
+    logits, generator = torch.zeros(4), torch.Generator().manual_seed(0)
+    hot = Sampling(temperature=1e5)
+    assert {choose(logits, hot, generator, banned=[1, 2]) for _ in range(200)} == {0, 3}

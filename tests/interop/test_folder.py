@@ -12,7 +12,7 @@ from support import TINY
 
 import glm130b
 from glm130b.config import ModelConfig
-from glm130b.errors import DataError, ModelError, ResourceError
+from glm130b.errors import ConfigError, DataError, ModelError, ResourceError
 from glm130b.interop import load, load_model, quantize_folder, write_folder
 from glm130b.interop.folder import resolve
 from glm130b.model import GLM, build_model
@@ -155,3 +155,19 @@ def test_missing_model_and_wrong_vocabulary(tmp_path: Path, tokenizer: Tokenizer
     write_folder(tmp_path / "narrow", build_model(narrow, seed=0).state_dict().items(), narrow, tokenizer)
     with pytest.raises(DataError, match="has 16384 ids, the model's vocabulary only 128 rows"):
         load(tmp_path / "narrow")
+
+
+def test_another_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Even one with as many ids: they would stand for other words."""
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**content, "tokenizer_fingerprint": "0" * 64}))
+    with pytest.raises(DataError, match="holds another tokenizer than its model was trained with"):
+        load(folder)
+
+
+@pytest.mark.parametrize("bits", [3, "8", 4.0])
+def test_senseless_bits(folder: Path, tmp_path: Path, bits: Any) -> None:
+    with pytest.raises(ConfigError, match="cannot be quantised to"):
+        load(folder, bits=bits)
+    with pytest.raises(ConfigError, match="cannot be quantised to"):
+        quantize_folder(folder, tmp_path / "small", bits)

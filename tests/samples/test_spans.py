@@ -88,3 +88,10 @@ def test_clipped_spans_always_fit(lengths: list[int], window: int) -> None:
     assert (clipped >= 1).all()
     assert clipped.sum() <= max(len(clipped), window // 2)
     place_spans(np.random.default_rng(0), clipped, window)
+
+
+def test_extreme_means_give_weights() -> None:
+    for mean in (0.01, 2000.0):
+        weights = span_length_weights(mean, 39)
+        assert weights.sum() == pytest.approx(1)
+        assert weights.argmax() == (38 if mean > 39 else 0)

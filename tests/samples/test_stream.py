@@ -83,9 +83,11 @@ def test_short_windows_and_single_spans(shards: dict[str, TokenShard]) -> None:
     assert min(sizes) < 100
     assert min(sizes) >= 32
     assert np.mean(sizes) < 400
-    ours = stream(shards, mask_share=1.0, single_span_probability=1.0)
+    ours = stream(shards, mask_share=1.0, single_span_probability=1.0, short_window_probability=0.0)
     for index in range(10):
         assert (ours[index].tokens == SPECIAL.sop).sum() == 4
+        sizes = [int((ours[index].sample == n).sum()) for n in range(4)]
+        assert max(sizes) == 502  # a window of 500 with one span: nothing has to be left out
 
 
 def test_the_authors_overflow_is_cut(shards: dict[str, TokenShard]) -> None:
