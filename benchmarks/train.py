@@ -128,6 +128,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--against-huggingface", action="store_true", help="needs the extra `hf`")
+    parser.add_argument("--against-dense-attention", action="store_true", help="the same step with a dense mask")
     parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
     options = parser.parse_args()
     if options.threads:
@@ -151,6 +152,7 @@ def main() -> None:
             peak = measure_peak()
             consumed = trainer.progress.samples
             work = work_of([trainer.stream[n] for n in range(consumed, consumed + options.sequences)])
+            progress = trainer.progress
             ours = seconds(trainer.step)
             peak = max(peak, measure_peak())
             entry = {
@@ -158,6 +160,11 @@ def main() -> None:
                 "tokens_per_second": tokens / ours,
                 "mfu": training_flops(trainer.config.model, work) / ours / peak,
             }
+            if options.against_dense_attention:
+                trainer.progress = progress  # the same sequences again
+                trainer.model.attention_backend = "sdpa"
+                entry["ours/dense_attention"] = seconds(trainer.step) / ours
+                trainer.model.attention_backend = "auto"
             for name, other in others.items():
                 theirs = other.step()
                 entry[f"{name}_tokens_per_second"] = tokens / theirs
