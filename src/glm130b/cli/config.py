@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
-app = typer.Typer(help="Look at presets and merged configurations.", no_args_is_help=True)
+from glm130b.cli.options import OVERRIDES
 
-OVERRIDES = typer.Option([], "--set", metavar="A.B=C", help="Override one value; may be repeated.")
+app = typer.Typer(help="Look at presets and merged configurations.", no_args_is_help=True)
 
 
 @app.command()

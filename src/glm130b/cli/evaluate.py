@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
-from glm130b.cli.fill import BITS, DEVICE
+from glm130b.cli.options import BITS, DEVICE
 from glm130b.errors import ModelError
 
 if TYPE_CHECKING:

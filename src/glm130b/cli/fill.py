@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
+from glm130b.cli.options import BITS, DEVICE
+
 if TYPE_CHECKING:
     from glm130b.inference import Sampling
     from glm130b.model import GLM, Bits
@@ -24,8 +26,6 @@ _TOP_P = typer.Option(
     0.0, min=0.0, max=1.0, metavar="P", help="Draw from the likeliest that together exceed p; 0 from all."
 )
 _SEED = typer.Option(0, metavar="N", help="Another seed draws otherwise.")
-BITS = typer.Option(None, metavar="BITS", help="Quantise the weights while loading: 8 or 4.")
-DEVICE = typer.Option("auto", metavar="NAME", help="cpu, cuda, …; auto takes a GPU where there is one.")
 
 
 def fill(

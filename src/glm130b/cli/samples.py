@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from glm130b.cli.config import OVERRIDES
+from glm130b.cli.options import OVERRIDES
 
 app = typer.Typer(help="Look at training samples.", no_args_is_help=True)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from glm130b.cli.config import OVERRIDES
+from glm130b.cli.options import OVERRIDES
 
 if TYPE_CHECKING:
     from glm130b.training import Outcome

@@ -174,7 +174,13 @@ def _next_steps(out: Path, merged: MergedConfig) -> list[str]:
 
 def program() -> str:
     """How to start the command line from this shell."""
-    return "glm" if shutil.which("glm") else f"{shlex.quote(sys.executable)} -m glm130b"
+    if shutil.which("glm"):
+        return "glm"
+    script = Path(sys.executable).with_name("glm")
+    if not script.exists():
+        return f"{shlex.quote(sys.executable)} -m glm130b"
+    here = Path.cwd()
+    return _quote(script.relative_to(here) if script.is_relative_to(here) else script)
 
 
 def _quote(path: Path) -> str:

@@ -1,0 +1,9 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import typer
+
+OVERRIDES = typer.Option([], "--set", metavar="A.B=C", help="Override one value; may be repeated.")
+BITS = typer.Option(None, metavar="BITS", help="Quantise the weights while loading: 8 or 4.")
+DEVICE = typer.Option("auto", metavar="NAME", help="cpu, cuda, …; auto takes a GPU where there is one.")
