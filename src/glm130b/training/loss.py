@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 _CHUNK = 256
+_CUDA_LOGITS = 2**26
+"""Logits held at once: on a CPU few rows, which stay in its caches; on a GPU enough to fill it."""
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -22,9 +24,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         losses = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
         grad_hidden = torch.empty_like(hidden) if needs_grad else None
         grad_weight = torch.zeros_like(weight) if needs_grad else None
-        room = torch.empty(_CHUNK, weight.shape[0], dtype=hidden.dtype, device=hidden.device)
-        for start in range(0, len(targets), _CHUNK):
-            rows = slice(start, start + _CHUNK)
+        chunk = _CHUNK if hidden.device.type == "cpu" else max(_CHUNK, _CUDA_LOGITS // len(weight))
+        room = torch.empty(chunk, weight.shape[0], dtype=hidden.dtype, device=hidden.device)
+        for start in range(0, len(targets), chunk):
+            rows = slice(start, start + chunk)
             part, target = hidden[rows], targets[rows, None]
             logits = torch.mm(part, matrix.t(), out=room[: len(part)]).float()
             largest = logits.amax(dim=1, keepdim=True)
