@@ -69,3 +69,13 @@ def test_greedy_is_the_default() -> None:
     logits = torch.tensor([0.0, 3.0, 1.0])
     assert choose(logits, Sampling(), torch.Generator()) == 1
     assert choose(logits, Sampling(), torch.Generator(), banned=[1]) == 2
+
+
+def test_no_room_left_gives_an_empty_answer(reference: GLM) -> None:
+    """Where the authors' program crashes."""
+    for max_length in (5, 7):
+        filled, answers = fill_blanks(
+            reference, [10, 11, SPECIAL.mask, 12, 13, 14], SPECIAL, end=END, max_length=max_length
+        )
+        assert filled == [10, 11, 12, 13, 14]
+        assert answers == [(SPECIAL.mask, [], False)]

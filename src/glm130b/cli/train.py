@@ -19,7 +19,9 @@ def train(
     out: Path = typer.Option(..., metavar="FOLDER", help="The run's folder: configuration, metrics, checkpoints."),
     overrides: list[str] = OVERRIDES,
     resume: str = typer.Option(
-        "auto", metavar="WHENCE", help="auto: from the newest checkpoint in --out; none; or a checkpoint folder."
+        "auto",
+        metavar="WHENCE",
+        help="auto: from the newest checkpoint in --out; none; or a checkpoint folder, which deletes later ones.",
     ),
     device: str = typer.Option(None, metavar="NAME", help="cpu, cuda, cuda:1, …; default as the configuration says."),
 ) -> None:

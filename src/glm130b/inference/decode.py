@@ -45,6 +45,8 @@ def answer(
     weight = model.word_embeddings.weight
     device = weight.device
     count = min(max_new_tokens, room)
+    if count < 1:
+        return
     cache = KVCache(model.config, batch=1, capacity=len(context.tokens) + count, dtype=weight.dtype, device=device)
 
     def read(tokens: list[int], position_ids: list[int], branch: list[int]) -> torch.Tensor:

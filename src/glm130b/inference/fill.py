@@ -46,7 +46,8 @@ def fill_blanks(
 
     Args:
         max_new_tokens: at most this many for each blank.
-        max_length: at most this many tokens of text and answer together; default the model's length.
+        max_length: at most this many tokens of text and answer together; default the model's length. A blank
+            that it leaves no room for gets an empty answer.
         banned: tokens never to be chosen.
         banned_after_gmask: nor these in answers to [gMASK].
         on_token: is given each answer token as it comes.
