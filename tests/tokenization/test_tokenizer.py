@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from glm130b.cli.tokenizer import app
 from glm130b.errors import DataError
-from glm130b.tokenization import SpecialTokens, Tokenizer
+from glm130b.tokenization import ExactTokenizer, SpecialTokens, Tokenizer
 
 TOKENIZER = Tokenizer.load()
 SPECIAL_IDS = set(TOKENIZER.special.names())
@@ -180,7 +180,7 @@ def sentencepiece_model(**options):
 )
 def test_unfit_models_are_refused(options, problem):
     with pytest.raises(DataError, match=problem):
-        Tokenizer(sentencepiece_model(**options))
+        ExactTokenizer(sentencepiece_model(**options))
 
 
 @pytest.mark.parametrize(

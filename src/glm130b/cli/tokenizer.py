@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Train a tokenizer, or see how one splits a text.", no_args_is_help=True)
 
-_TOKENIZER = typer.Option(None, "--tokenizer", help="A tokenizer folder or .model file; else the bundled one.")
+_TOKENIZER = typer.Option(
+    None, "--tokenizer", help="A tokenizer folder, .model file or icetk's ice_text.model; else the bundled one."
+)
 
 
 @app.command()

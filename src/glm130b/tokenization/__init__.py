@@ -1,12 +1,16 @@
-"""Text to ids and back: the tokenizer, its special tokens, and training a new bilingual vocabulary."""
+"""Text to ids and back: the tokenizers, their special tokens, and training a new bilingual vocabulary."""
 
 from __future__ import annotations
 
+from glm130b.tokenization.exact import ExactTokenizer
+from glm130b.tokenization.icetk import IceTokenizer
 from glm130b.tokenization.special import SpecialTokens
 from glm130b.tokenization.tokenizer import StreamDecoder, Tokenizer
 from glm130b.tokenization.train import LabelledText, balanced_sample, train_tokenizer
 
 __all__ = [
+    "ExactTokenizer",
+    "IceTokenizer",
     "LabelledText",
     "SpecialTokens",
     "StreamDecoder",

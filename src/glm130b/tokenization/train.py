@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Protocol
 
 from glm130b.errors import DataError
+from glm130b.tokenization.exact import ExactTokenizer
 from glm130b.tokenization.special import NUM_SPECIAL_TOKENS
-from glm130b.tokenization.tokenizer import Tokenizer
 
 _MIN_COVERAGE, _MAX_COVERAGE = 0.98, 1.0
 _SPACE_RUNS = ["\u2581" * length for length in (2, 4, 8, 16)]
@@ -81,7 +81,7 @@ def train_tokenizer(
     out: str | Path,
     character_coverage: float = 0.998,
     name: str = "bilingual",
-) -> Tokenizer:
+) -> ExactTokenizer:
     """Train a vocabulary and write it as a tokenizer folder, whole or not at all.
 
     The same documents in the same order give the same bytes. Newlines, tabs and runs of 2, 4, 8 and 16
@@ -107,7 +107,7 @@ def train_tokenizer(
             f"character_coverage {character_coverage} is not between {_MIN_COVERAGE} and {_MAX_COVERAGE}.",
             "Use 0.998 for English and Chinese, 1 for an alphabet.",
         )
-    tokenizer = Tokenizer(_train_model(documents, vocab_size, character_coverage), name=name)
+    tokenizer = ExactTokenizer(_train_model(documents, vocab_size, character_coverage), name=name)
     unfinished = out.parent / f".{out.name}.{os.getpid()}.tmp"
     try:
         tokenizer.save(unfinished)
