@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support import TINY
+from typer.testing import CliRunner
 
+from glm130b.cli.main import app
 from glm130b.errors import ConfigError, DataError
-from glm130b.inference import Sampling, answer, choose, fill, generate, make_context
+from glm130b.inference import (
+    BeamSearch,
+    Context,
+    Conventions,
+    Sampling,
+    answer,
+    beam_search,
+    choose,
+    conventions_of,
+    fill,
+    fill_blanks,
+    generate,
+    make_context,
+)
+from glm130b.interop import write_folder
 from glm130b.model import GLM, build_model
-from glm130b.tokenization import SpecialTokens, Tokenizer
+from glm130b.tokenization import IceTokenizer, SpecialTokens, Tokenizer
 
 SPECIAL = SpecialTokens(mask=56, gmask=57, smask=58, eod=59, sop=60, eop=61, enc=62, dblock=63, eos=2)
+FILL = import_module("glm130b.inference.fill")  # the room exports a function of this name
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +90,10 @@ def test_answers_hold_no_special_tokens(model: GLM, tokenizer: Tokenizer) -> Non
     sampling = Sampling(temperature=50.0, seed=1)
     names = tuple(name for name in tokenizer.special.names().values())
     for seed in range(5):
-        text = generate(model, tokenizer, "Once", max_new_tokens=30, sampling=Sampling(temperature=50.0, seed=seed))
+        text = generate(model, tokenizer, "Once", max_new_tokens=30, decoding=Sampling(temperature=50.0, seed=seed))
         assert not any(name in text for name in names)
-    assert generate(model, tokenizer, "Once", sampling=sampling) == generate(
-        model, tokenizer, "Once", sampling=sampling
+    assert generate(model, tokenizer, "Once", decoding=sampling) == generate(
+        model, tokenizer, "Once", decoding=sampling
     )
 
 
@@ -115,3 +137,113 @@ def test_banned_tokens_stay_banned_at_any_temperature() -> None:
     logits, generator = torch.zeros(4), torch.Generator().manual_seed(0)
     hot = Sampling(temperature=1e5)
     assert {choose(logits, hot, generator, banned=[1, 2]) for _ in range(200)} == {0, 3}
+
+
+@given(st.lists(st.sampled_from([5, 6, 56, 57, 58]), max_size=9), st.data())
+@settings(max_examples=50, deadline=None)
+def test_each_blank_of_the_text_is_filled_once(ids: list[int], data: st.DataObject) -> None:
+    """Answers, which may hold blanks themselves, against cutting the text at its blanks."""
+    asked: list[int] = []
+    answers = data.draw(st.lists(st.lists(st.sampled_from([7, 8, 56, 57]), max_size=3), min_size=10, max_size=10))
+
+    def scripted(model: Any, context: Context, **options: Any) -> Iterator[int]:
+        asked.append(context.tokens[context.blank])
+        assert options["banned"] == ((9, 10) if asked[-1] == 57 else (9,))
+        return iter([*answers[len(asked) - 1], 61])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FILL, "answer", scripted)
+        conventions = Conventions(end=frozenset({61}), banned=(9,), banned_after_gmask=(10,))
+        filled, found = fill_blanks(None, ids, SPECIAL, conventions)  # type: ignore[arg-type]
+    order = sorted((token != 56, token == 57, place) for place, token in enumerate(ids) if token in (56, 57, 58))
+    places = [place for *_, place in order] or [len(ids)]
+    parts = [[token] for token in [*ids, 57][: max(len(ids), places[0] + 1)]]
+    assert asked == [parts[place][0] for place in places]
+    for place, new in zip(places, answers, strict=False):
+        parts[place] = new
+    assert filled == [token for part in parts for token in part]
+    assert [tokens for _, tokens, _ in found] == answers[: len(places)]
+
+
+def test_beams_fill_with_their_best_hypothesis(model: GLM, tokenizer: Tokenizer) -> None:
+    options = BeamSearch(3, no_repeat_ngram=2)
+    pieces: list[str] = []
+    text, (first,) = fill(model, tokenizer, "An [MASK].", max_new_tokens=5, decoding=options, on_text=pieces.append)
+    conventions = conventions_of(model, tokenizer)
+    context = make_context(tokenizer.encode_with_blanks("An[MASK]."), tokenizer.special)
+    found = beam_search(
+        model, context, end=conventions.end, max_new_tokens=5, options=options, banned=conventions.banned
+    )
+    assert first.text == tokenizer.decode([token for token in found[0].tokens if token not in conventions.end])
+    assert first.ended == found[0].ended
+    assert text == f"An{first.text}."
+    assert "".join(pieces) == first.text
+
+
+class WordTokenizer(IceTokenizer):
+    """An official tokenizer as far as conventions go; a word is an id."""
+
+    def __init__(self) -> None:
+        self.special, self.vocab_size = SPECIAL, 64
+
+    def encode(self, text: str) -> list[int]:
+        return [int(word) for word in text.split()]
+
+    def decode(self, ids: Any, *, skip_special: bool = False) -> str:
+        return " ".join(map(str, ids))
+
+
+def test_an_official_model_is_asked_as_the_authors_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build_model(TINY.model_copy(update={"vocab_size": 66}), seed=1)
+    conventions = conventions_of(network, WordTokenizer())
+    assert conventions.end == {SPECIAL.eop, SPECIAL.eos}
+    assert (conventions.append_eos, conventions.banned, conventions.banned_after_gmask) == (True, (64, 65), ())
+    seen: list[Any] = []
+
+    def watched(model: Any, ids: Sequence[int], *arguments: Any, **options: Any) -> Any:
+        seen.append((list(ids), options["decoding"]))
+        return fill_blanks(model, ids, *arguments, **options)
+
+    monkeypatch.setattr(FILL, "fill_blanks", watched)
+    fill(network, WordTokenizer(), "5 [MASK] 6", max_new_tokens=2, decoding=BeamSearch(2))
+    assert seen == [([5, SPECIAL.mask, 6], BeamSearch(2, compat="glm130b"))]
+    assert not conventions.joins_space
+
+
+def test_our_models_end_no_gmask_answer_within_a_document(model: GLM, tokenizer: Tokenizer) -> None:
+    special = tokenizer.special
+    conventions = conventions_of(model, tokenizer)
+    assert conventions.end == {special.eop, special.eos, special.eod}
+    assert conventions.banned_after_gmask == (special.eop,)
+    assert set(conventions.banned) == set(special.names()) - conventions.end | set(range(tokenizer.vocab_size, 16512))
+
+
+def test_beams_on_the_command_line(model: GLM, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    write_folder(tmp_path / "model", model.state_dict(), model.config, tokenizer)
+
+    def run(command: str, text: str, *options: str) -> Any:
+        return CliRunner().invoke(
+            app,
+            [command, text, "--model", str(tmp_path / "model"), "--device", "cpu", "--max-new-tokens", "4", *options],
+        )
+
+    beams = ("--beams", "3", "--length-penalty", "0", "--no-repeat-ngram", "2", "--min-tokens", "3")
+    decoding = BeamSearch(3, 0.0, 2, 3)
+    assert (
+        run("fill", "An [MASK].", *beams).stdout
+        == fill(model, tokenizer, "An [MASK].", max_new_tokens=4, decoding=decoding)[0] + "\n"
+    )
+    assert (
+        run("generate", "An", *beams).stdout
+        == "An" + generate(model, tokenizer, "An", max_new_tokens=4, decoding=decoding) + "\n"
+    )
+    for options, words in (
+        (("--beams", "2", "--temperature", "1"), "draws nothing"),
+        (("--beams", "2", "--top-p", "0.5"), "draws nothing"),
+        (("--min-tokens", "2"), "are for beam search"),
+        (("--beams", "2", "--length-penalty", "99"), "Cannot search"),
+    ):
+        for command in ("fill", "generate"):
+            error = run(command, "An [MASK].", *options).exception
+            assert isinstance(error, ConfigError)
+            assert words in str(error)

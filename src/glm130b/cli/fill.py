@@ -10,7 +10,7 @@ import typer
 from glm130b.cli.options import BITS, DEVICE
 
 if TYPE_CHECKING:
-    from glm130b.inference import Sampling
+    from glm130b.inference import Decoding
     from glm130b.model import GLM, Bits
     from glm130b.tokenization import Tokenizer
 
@@ -26,6 +26,12 @@ _TOP_P = typer.Option(
     0.0, min=0.0, max=1.0, metavar="P", help="Draw from the likeliest that together exceed p; 0 from all."
 )
 _SEED = typer.Option(0, metavar="N", help="Another seed draws otherwise.")
+_BEAMS = typer.Option(None, min=1, metavar="N", help="Keep the N best answers at each step, take the best in the end.")
+_LENGTH_PENALTY = typer.Option(
+    None, metavar="P", help="With beams: 0 compares probabilities; the larger, the better for long answers. Default 1."
+)
+_NO_REPEAT = typer.Option(None, min=0, metavar="N", help="With beams: let no N tokens in a row come twice.")
+_MIN_TOKENS = typer.Option(None, min=0, metavar="N", help="With beams: at least so many tokens.")
 
 
 def fill(
@@ -38,20 +44,19 @@ def fill(
     top_k: int = _TOP_K,
     top_p: float = _TOP_P,
     seed: int = _SEED,
+    beams: int = _BEAMS,
+    length_penalty: float = _LENGTH_PENALTY,
+    no_repeat_ngram: int = _NO_REPEAT,
+    min_tokens: int = _MIN_TOKENS,
     bits: int = BITS,
     device: str = DEVICE,
 ) -> None:
     """Fill the blanks of a text, from left to right."""
     from glm130b.inference import fill
 
+    decoding = _decoding(temperature, top_k, top_p, seed, beams, length_penalty, no_repeat_ngram, min_tokens)
     network, tokenizer = _load(model, bits, device)
-    filled, answers = fill(
-        network,
-        tokenizer,
-        _read(text),
-        max_new_tokens=max_new_tokens,
-        sampling=_sampling(temperature, top_k, top_p, seed),
-    )
+    filled, answers = fill(network, tokenizer, _read(text), max_new_tokens=max_new_tokens, decoding=decoding)
     typer.echo(filled)
     for answer in answers:
         typer.echo(f"{answer.kind} = {answer.text!r}{'' if answer.ended else '  (cut at a limit)'}", err=True)
@@ -65,12 +70,17 @@ def generate(
     top_k: int = _TOP_K,
     top_p: float = _TOP_P,
     seed: int = _SEED,
+    beams: int = _BEAMS,
+    length_penalty: float = _LENGTH_PENALTY,
+    no_repeat_ngram: int = _NO_REPEAT,
+    min_tokens: int = _MIN_TOKENS,
     bits: int = BITS,
     device: str = DEVICE,
 ) -> None:
     """Continue a text."""
     from glm130b.inference import generate
 
+    decoding = _decoding(temperature, top_k, top_p, seed, beams, length_penalty, no_repeat_ngram, min_tokens)
     network, tokenizer = _load(model, bits, device)
     text, started = _read(text), False
 
@@ -79,14 +89,7 @@ def generate(
         typer.echo(piece if started else text + piece, nl=False)
         started = True
 
-    generate(
-        network,
-        tokenizer,
-        text,
-        max_new_tokens=max_new_tokens,
-        sampling=_sampling(temperature, top_k, top_p, seed),
-        on_text=show,
-    )
+    generate(network, tokenizer, text, max_new_tokens=max_new_tokens, decoding=decoding, on_text=show)
     typer.echo()
 
 
@@ -109,10 +112,36 @@ def _load(model: Path, bits: int | None, device: str) -> tuple[GLM, Tokenizer]:
     return load(model, device=device, bits=cast("Bits | None", bits))
 
 
-def _sampling(temperature: float, top_k: int, top_p: float, seed: int) -> Sampling:
-    from glm130b.inference import Sampling
+def _decoding(
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    seed: int,
+    beams: int | None,
+    length_penalty: float | None,
+    no_repeat_ngram: int | None,
+    min_tokens: int | None,
+) -> Decoding:
+    from glm130b.errors import ConfigError
+    from glm130b.inference import BeamSearch, Sampling
 
+    draws = temperature > 0 or top_k > 1 or top_p > 0
+    if beams is not None:
+        if draws:
+            raise ConfigError(
+                "Beam search draws nothing, but --beams came with --temperature, --top-k or --top-p.",
+                "Leave out the one or the others.",
+            )
+        return BeamSearch(
+            num_beams=beams,
+            length_penalty=1.0 if length_penalty is None else length_penalty,
+            no_repeat_ngram=no_repeat_ngram or 0,
+            min_new_tokens=min_tokens or 0,
+        )
+    if (length_penalty, no_repeat_ngram, min_tokens) != (None, None, None):
+        raise ConfigError(
+            "--length-penalty, --no-repeat-ngram and --min-tokens are for beam search.",
+            "Add --beams 4, or leave them out.",
+        )
     # Asking for top-k or top-p means asking for draws.
-    if temperature == 0 and (top_k > 1 or top_p > 0):
-        temperature = 1.0
-    return Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    return Sampling(temperature=temperature or float(draws), top_k=top_k, top_p=top_p, seed=seed)

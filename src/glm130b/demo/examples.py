@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from glm130b.inference import Sampling, answer, answer_limits, make_context
+from glm130b.inference import Sampling, answer, conventions_of, make_context
 from glm130b.model import GLM
 from glm130b.tokenization import Tokenizer
 
@@ -60,7 +60,8 @@ class Filled:
 def fill_blanks(model: GLM, tokenizer: Tokenizer, source: str) -> Filled:
     """Answer each blank greedily, from left to right, as ``glm fill`` does, and keep the probabilities."""
     special = tokenizer.special
-    end, banned = answer_limits(model, tokenizer)
+    conventions = conventions_of(model, tokenizer)
+    end, banned = conventions.end, list(conventions.banned)
     text = source.replace(" [MASK]", "[MASK]")
     ids = tokenizer.encode_with_blanks(text)
     blanks = []
@@ -98,8 +99,7 @@ def fill_blanks(model: GLM, tokenizer: Tokenizer, source: str) -> Filled:
 def continue_text(model: GLM, tokenizer: Tokenizer) -> str:
     """What the model writes after ``OPENING``; never an end, for in training the text after [gMASK] goes on."""
     context = make_context(tokenizer.encode(OPENING), tokenizer.special)
-    end, banned = answer_limits(model, tokenizer)
-    found = answer(
-        model, context, end=(), max_new_tokens=CONTINUATION_TOKENS, sampling=CONTINUATION, banned=[*banned, *end]
-    )
+    conventions = conventions_of(model, tokenizer)
+    banned = [*conventions.banned, *conventions.end]
+    found = answer(model, context, end=(), max_new_tokens=CONTINUATION_TOKENS, sampling=CONTINUATION, banned=banned)
     return tokenizer.decode(found)

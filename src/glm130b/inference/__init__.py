@@ -1,20 +1,52 @@
-"""From a model and a text with blanks to the text filled in."""
+"""From a model and a text with blanks to the text filled in, and how probable texts are to a model."""
 
-from glm130b.inference.context import Context, make_context
-from glm130b.inference.decode import answer
-from glm130b.inference.fill import BlankAnswer, answer_limits, fill, fill_blanks, generate
+from glm130b.inference.beam import beam_search
+from glm130b.inference.beam_step import Beams, BeamSearch, Hypothesis, OfficialBeams
+from glm130b.inference.builders import (
+    ChoiceItem,
+    Window,
+    all_single_token,
+    choice_item,
+    generation_context,
+    language_model_windows,
+)
+from glm130b.inference.context import Context, Row, make_context, pad_rows
+from glm130b.inference.conventions import Conventions, conventions_of
+from glm130b.inference.decode import answer, answer_batch
+from glm130b.inference.fill import BlankAnswer, Decoding, fill, fill_blanks, generate
 from glm130b.inference.sampling import Sampling, choose, filter_logits
+from glm130b.inference.scoring import choice_log_probs, official_perplexity, perplexity, window_loss
 
 __all__ = [
+    "BeamSearch",
+    "Beams",
     "BlankAnswer",
+    "ChoiceItem",
     "Context",
+    "Conventions",
+    "Decoding",
+    "Hypothesis",
+    "OfficialBeams",
+    "Row",
     "Sampling",
+    "Window",
+    "all_single_token",
     "answer",
-    "answer_limits",
+    "answer_batch",
+    "beam_search",
+    "choice_item",
+    "choice_log_probs",
     "choose",
+    "conventions_of",
     "fill",
     "fill_blanks",
     "filter_logits",
     "generate",
+    "generation_context",
+    "language_model_windows",
     "make_context",
+    "official_perplexity",
+    "pad_rows",
+    "perplexity",
+    "window_loss",
 ]

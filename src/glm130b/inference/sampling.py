@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glm130b.errors import ConfigError
 
-_HIDDEN = -65504.0
+EXCLUDED = -65504.0
 """Where the authors' code puts excluded logits."""
 
 
@@ -54,12 +54,12 @@ def filter_logits(logits: Tensor, *, top_k: int = 0, top_p: float = 0.0) -> Tens
     """
     if 0 < top_k < logits.shape[-1]:
         smallest = torch.topk(logits, top_k).values[-1]
-        logits = logits.masked_fill(logits < smallest, _HIDDEN)
+        logits = logits.masked_fill(logits < smallest, EXCLUDED)
     if 0 < top_p < 1:
         ordered, places = torch.sort(logits, descending=True)
         before = torch.softmax(ordered, dim=-1).cumsum(dim=-1).roll(1)
         before[0] = 0.0
-        logits = logits.scatter(0, places[before > top_p], _HIDDEN)
+        logits = logits.scatter(0, places[before > top_p], EXCLUDED)
     return logits
 
 
@@ -69,7 +69,7 @@ def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator, banne
     if not sampling.greedy:
         logits = logits / sampling.temperature
     if banned:
-        logits = logits.index_fill(0, torch.tensor(banned, device=logits.device), _HIDDEN)
+        logits = logits.index_fill(0, torch.tensor(banned, device=logits.device), EXCLUDED)
     if sampling.greedy:
         return int(logits.argmax())
     logits = filter_logits(logits, top_k=sampling.top_k, top_p=sampling.top_p)

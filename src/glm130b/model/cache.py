@@ -57,6 +57,29 @@ class KVCache:
         self.length = end
         return slots
 
+    def take(self, rows: Tensor, *, from_slot: int = 0) -> None:
+        """Let row i be what row ``rows[i]`` was; rows may repeat, and there may be more or fewer than before.
+
+        Args:
+            rows: integers.
+            from_slot: leave earlier slots alone, where all rows hold the same.
+
+        Raises:
+            ValueError: with ``from_slot``, the number of rows changes.
+        """
+        if from_slot and len(rows) != len(self.sample):
+            raise ValueError("slots can only be left alone while the number of rows stays")
+        if from_slot:
+            slots = slice(from_slot, self.length)
+            for cached in (*self.keys, *self.values):
+                cached[:, :, slots] = cached[rows, :, slots]
+            for integers in (self.sample, self.branch):
+                integers[:, slots] = integers[rows, slots]
+            return
+        for layer, (keys, values) in enumerate(zip(self.keys, self.values, strict=True)):
+            self.keys[layer], self.values[layer] = keys[rows], values[rows]
+        self.sample, self.branch = self.sample[rows], self.branch[rows]
+
     def store(self, layer: int, slots: slice, k_BhSd: Tensor, v_BhSd: Tensor) -> tuple[Tensor, Tensor]:
         """Write one layer's new keys and values; return all there are so far."""
         self.keys[layer][:, :, slots] = k_BhSd
