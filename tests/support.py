@@ -19,6 +19,8 @@ _INSIDE = Path(__file__).parent / "fixtures" / "sat-glm"
 FIXTURES = _BESIDE if _BESIDE.is_dir() else _INSIDE
 """Numbers made by the authors' own code: all of them where they lie beside the project, else a small copy."""
 
+FIXTURE_CONFIG = str(FIXTURES / "config.json")
+
 TINY = ModelConfig(num_layers=3, hidden_size=32, num_heads=4, ffn_size=48, vocab_size=64, max_sequence_length=64)
 
 
@@ -39,7 +41,7 @@ def fixture_config(rope_frequencies: str = "fp16") -> ModelConfig:
 def fixture_model(rope_frequencies: str = "fp16") -> GLM:
     with torch.device("meta"):
         model = GLM(fixture_config(rope_frequencies))
-    assign_tensors(model, read_sat(FIXTURES / "checkpoints" / "tp1").items(), "tp1")
+    assign_tensors(model, read_sat(FIXTURES / "checkpoints" / "tp1", FIXTURE_CONFIG).items(), "tp1")
     return model.eval().requires_grad_(False)
 
 

@@ -23,7 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "model": {"config"},
     "training": {"config", "tokenization", "corpus", "samples", "model", "planning"},
     "quantization": {"config", "model"},
-    "interop": {"config", "tokenization", "model", "quantization"},
+    "interop": {"config", "planning", "tokenization", "model", "quantization"},
     "inference": {"config", "tokenization", "model", "quantization"},
 }
 ROOMS["demo"] = set(ROOMS)

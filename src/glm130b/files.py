@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from glm130b.errors import DataError, GLMError, ResourceError
 
 _MARK = ".partial-"
+_PROGRESS = "progress.json"
+_LOCK = ".lock"
 
 
 @contextmanager
@@ -28,9 +30,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
         DataError: ``path`` exists.
         ResourceError: the disk is full or not writable.
     """
-    if path.exists():
-        raise DataError(f"{path} exists already.", "Choose another name, or remove it first.")
-    partial = path.parent / f"{_MARK}{path.name}"
+    refuse_existing(path)
+    partial = partial_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
@@ -50,7 +51,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path whose file replaces ``path``, synced to disk, once the block ends."""
-    partial = path.parent / f"{_MARK}{path.name}"
+    partial = partial_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -62,6 +63,123 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+class Progress:
+    """Which parts of a folder are finished, kept in the folder itself so that a later process can go on."""
+
+    def __init__(self, folder: Path, job: dict[str, Any]) -> None:
+        self.folder = folder
+        self._job = job
+        self._parts: dict[str, Any] = {}
+
+    def finished(self, part: str) -> Any | None:
+        """What was recorded of a part, or None."""
+        return self._parts.get(part)
+
+    def finish(self, part: str, facts: Any) -> None:
+        """Record that a file, already synced to disk, is complete."""
+        self._parts[part] = facts
+        self._save()
+
+    def _save(self) -> None:
+        text = json.dumps({"job": self._job, "parts": self._parts}, indent=1)
+        write_whole(self.folder / _PROGRESS, text)
+
+    def resume(self) -> bool:
+        """Take over what an earlier process finished of the same job; False if there is nothing of it."""
+        try:
+            found = json.loads((self.folder / _PROGRESS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        if found.get("job") != self._job:
+            return False
+        self._parts = {part: facts for part, facts in found["parts"].items() if (self.folder / part).is_file()}
+        return True
+
+
+@contextmanager
+def resumable_folder(path: Path, job: dict[str, Any]) -> Iterator[Progress]:
+    """Like ``whole_folder``, but what was finished when the block was left by an error or a kill is kept.
+
+    Args:
+        job: JSON that says what is being made; only the very same job is taken up again.
+
+    Raises:
+        DataError: ``path`` exists.
+        ResourceError: another process is writing it; the disk is full or not writable.
+    """
+    refuse_existing(path)
+    partial = partial_path(path)
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        with folder_lock(partial, f"Another process is writing {path}."):
+            progress = Progress(partial, job)
+            if not progress.resume():
+                for child in partial.iterdir():
+                    if child.name != _LOCK:
+                        shutil.rmtree(child) if child.is_dir() else child.unlink()
+                progress._save()
+            yield progress
+            for file in sorted(partial.rglob("*")):
+                _sync(file)
+            (partial / _PROGRESS).unlink()
+            (partial / _LOCK).unlink()
+            _sync(partial)
+            partial.rename(path)
+            _sync(path.parent)
+    except (OSError, SafetensorError) as error:
+        raise disk_error(path, error) from error
+
+
+@contextmanager
+def folder_lock(folder: Path, refusal: str) -> Iterator[None]:
+    """Make a folder if need be and keep other processes out; the lock ends with the process, however that ends.
+
+    Raises:
+        ResourceError: ``refusal``, if another process holds it; or the folder cannot be made.
+    """
+    import fcntl
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / _LOCK).open("w")
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ResourceError(refusal, "Wait for it, or choose another folder.") from None
+        yield
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise DataError if there is something at ``path`` that would be overwritten."""
+    if path.exists():
+        raise DataError(f"{path} exists already.", "Choose another name, or remove it first.")
+
+
+def check_free_space(path: Path, needed: int, purpose: str, remedy: str) -> None:
+    """Refuse to begin what the disk that ``path`` will lie on cannot hold.
+
+    Raises:
+        ResourceError: with the bytes needed and free, what for, and the remedy.
+    """
+    place = next(parent for parent in (path, *path.resolve().parents) if parent.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise ResourceError(f"{path} needs {size_text(needed)} for {purpose}, {size_text(free)} are free.", remedy)
+
+
+def size_text(num_bytes: float) -> str:
+    """Bytes as a person reads them."""
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
+
+
+def partial_path(path: Path) -> Path:
+    """Where a folder or file lies until it is whole."""
+    return path.parent / f"{_MARK}{path.name}"
 
 
 def is_partial(path: Path) -> bool:

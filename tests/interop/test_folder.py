@@ -13,8 +13,7 @@ from support import TINY
 import glm130b
 from glm130b.config import ModelConfig
 from glm130b.errors import ConfigError, DataError, ModelError, ResourceError
-from glm130b.interop import load, load_model, quantize_folder, write_folder
-from glm130b.interop.folder import resolve
+from glm130b.interop import load, load_model, quantize_folder, resolve, write_folder
 from glm130b.model import GLM, build_model
 from glm130b.tokenization import Tokenizer
 
@@ -25,7 +24,7 @@ CONFIG = TINY.model_copy(update={"vocab_size": 16384})
 def folder(tmp_path: Path, tokenizer: Tokenizer) -> Path:
     path = tmp_path / "model"
     model = build_model(CONFIG, seed=5)
-    write_folder(path, model.state_dict().items(), CONFIG, tokenizer, max_shard_bytes=1_000_000)
+    write_folder(path, model.state_dict(), CONFIG, tokenizer, max_shard_bytes=1_000_000)
     return path
 
 
@@ -152,7 +151,7 @@ def test_missing_model_and_wrong_vocabulary(tmp_path: Path, tokenizer: Tokenizer
     with pytest.raises(ModelError, match="holds neither"):
         resolve(tmp_path)
     narrow: ModelConfig = CONFIG.model_copy(update={"vocab_size": 128})
-    write_folder(tmp_path / "narrow", build_model(narrow, seed=0).state_dict().items(), narrow, tokenizer)
+    write_folder(tmp_path / "narrow", build_model(narrow, seed=0).state_dict(), narrow, tokenizer)
     with pytest.raises(DataError, match="has 16384 ids, the model's vocabulary only 128 rows"):
         load(tmp_path / "narrow")
 

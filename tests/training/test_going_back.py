@@ -138,12 +138,13 @@ def test_tensorboard_gets_every_number(tmp_path: Path, monkeypatch: pytest.Monke
 def test_room_for_checkpoints_already_there_is_not_asked_for_again(
     finished: Path, tokenizer: Tokenizer, corpus: PreparedCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import shutil
+
     from glm130b.planning import parameter_count
-    from glm130b.training import runtime
 
     config = small_config("checkpoint.keep=3", "train.max_steps=10")
     room = 12 * parameter_count(config.run.model) * 1.5
-    monkeypatch.setattr(runtime.shutil, "disk_usage", lambda _place: type("Usage", (), {"free": room}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _place: type("Usage", (), {"free": room}))
     go(finished, tokenizer, corpus, config, resume=latest_checkpoint(finished))
     with pytest.raises(GLMError, match=r"needs \d+\.\d MB for 4 checkpoints, \d+\.\d MB are free"):
         go(finished / "new", tokenizer, corpus, config)

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from glm130b import __version__
-from glm130b.cli import config, demo, evaluate, fill, quantize, samples, tokenizer, train
+from glm130b.cli import config, convert, demo, evaluate, fill, inspect, quantize, samples, tokenizer, train
 from glm130b.errors import GLMError
 
 _EPILOG = (
@@ -28,6 +28,8 @@ app.command()(train.train)
 app.command()(fill.fill)
 app.command()(fill.generate)
 app.command()(quantize.quantize)
+app.command(short_help="Convert official checkpoints and model folders.")(convert.convert)
+app.command(short_help="Show what a folder of weights holds.")(inspect.inspect)
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(samples.app, name="samples")
 app.add_typer(tokenizer.app, name="tokenizer")

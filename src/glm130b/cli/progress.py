@@ -9,7 +9,15 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from glm130b.config import RunConfig
 from glm130b.corpus import Document
@@ -37,6 +45,24 @@ def preparing() -> Iterator[Callable[[str, Document], None]]:
         yield note
     if documents:
         console.print(f"Tokenised {documents} documents, {num_bytes / 1e6:.1f} MB.")
+
+
+@contextmanager
+def copying() -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
+    """Show bytes written, bytes a second and the time left; yields what is to be told the total and each part."""
+    bar = Progress(
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=(console := Console(stderr=True)),
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("")
+        yield lambda total: bar.update(task, total=total), lambda done: bar.advance(task, done)
 
 
 class TrainingProgress:

@@ -1,14 +1,28 @@
 """Model folders and the official checkpoints."""
 
-from glm130b.interop.folder import load, load_model, quantize_folder, resolve, weight_bytes, write_folder
-from glm130b.interop.sat import read_sat
+from glm130b.interop.convert import Layout, Opened, convert, open_model, resolve
+from glm130b.interop.folder import load, load_model, quantize_folder, weight_bytes, write_folder
+from glm130b.interop.inspection import Description, FileCheck, describe, verify
+from glm130b.interop.sat import open_sat, read_sat
+from glm130b.interop.sharding import Rank, Whole
 
 __all__ = [
+    "Description",
+    "FileCheck",
+    "Layout",
+    "Opened",
+    "Rank",
+    "Whole",
+    "convert",
+    "describe",
     "load",
     "load_model",
+    "open_model",
+    "open_sat",
     "quantize_folder",
     "read_sat",
     "resolve",
+    "verify",
     "weight_bytes",
     "write_folder",
 ]

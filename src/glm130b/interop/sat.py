@@ -1,47 +1,247 @@
-"""Official GLM-130B checkpoints (SwissArmyTransformer layout), one tensor-parallel rank."""
+"""Official GLM-130B checkpoints: the layout of SwissArmyTransformer, one file a tensor-parallel rank.
+
+``<path>/latest`` names the iteration, ``<path>/<iteration>/mp_rank_NN_model_states.pt`` are the ranks. Tensors
+are given this project's names, which are theirs without ``transformer.``. Rotary frequencies are in the files
+but never read, as in the authors' own loader: they follow from the configuration.
+"""
 
 from __future__ import annotations
 
-import pickle
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from glm130b.config import ModelConfig
 from glm130b.errors import ModelError
+from glm130b.files import Progress
+from glm130b.interop.shape import config_for, sizes_of
+from glm130b.interop.sharding import Rank, Whole, merged_info
+from glm130b.interop.torch_file import TorchFile, write_torch_file
+from glm130b.model import Bits, TensorInfo, TensorSource, inverse_frequencies
+from glm130b.planning import parameter_shapes
+from glm130b.quantization import Quantized, is_quantizable
 
 _PREFIX = "transformer."
+_FILE = re.compile(r"mp_rank_(\d\d+)_model_states\.pt")
+_WEIGHT_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+_CHECK = "Check that it is a GLM-130B checkpoint and copied completely."
 
 
-def read_sat(path: Path) -> dict[str, Tensor]:
-    """Read ``<path>/<latest>/mp_rank_00_model_states.pt`` into tensors under this project's names.
+class RankFile:
+    """The tensors of one rank under this project's names, as a source."""
 
-    Only tensors are ever unpickled (``weights_only=True``). Rotary frequencies are dropped: they follow
-    from the configuration.
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file = TorchFile(path)
+        self.infos: Mapping[str, TensorInfo] = {
+            name.removeprefix(_PREFIX): info for name, info in self.file.infos.items() if not name.endswith("inv_freq")
+        }
+        self._names = {name.removeprefix(_PREFIX): name for name in self.file.infos}
+
+    def read(self, name: str) -> Tensor:
+        """One tensor."""
+        return self.file.read(self._names[name])
+
+
+@dataclass(frozen=True)
+class SatCheckpoint:
+    """An official checkpoint whose every tensor is known to be there and of the right shape."""
+
+    path: Path
+    iteration: str
+    ranks: Sequence[RankFile]
+    config: ModelConfig
+    bits: Bits | None
+
+    @property
+    def degree(self) -> int:
+        """Number of tensor-parallel ranks."""
+        return len(self.ranks)
+
+    @property
+    def scale_shards(self) -> int:
+        """Scales a row of the quantised matrices that are cut by columns."""
+        return self.degree if self.bits else 1
+
+
+def is_sat(path: Path) -> bool:
+    """Whether the folder looks like an official checkpoint."""
+    return (path / "latest").is_file()
+
+
+def open_sat(path: Path, config: str | None = None, *, to_inspect: bool = False) -> SatCheckpoint:
+    """Open the checkpoint that ``<path>/latest`` names; reads no weights yet.
+
+    Args:
+        config, to_inspect: what the files do not say; see ``config_for``.
 
     Raises:
-        ModelError: no such checkpoint, more than one rank, or a file that is not a plain state dict.
+        ModelError: a file is missing or not of tensors; a tensor is missing, superfluous, of the wrong
+            shape or type, or the ranks are of different checkpoints; by name.
+        ConfigError: the configuration is not known or not this checkpoint's.
     """
+    iteration = _read_latest(path)
+    ranks = [RankFile(file) for file in _rank_files(path / iteration)]
+    _check_names(ranks)
+    whole = {name: merged_info(name, info, len(ranks)) for name, info in ranks[0].infos.items()}
+    found = config_for(sizes_of(whole, str(path)), config, str(path), to_inspect=to_inspect)
+    bits = _check_tensors(ranks, found)
+    if found.num_heads % len(ranks):
+        raise ModelError(f"{path} has {len(ranks)} ranks, but {found.num_heads} heads.", "Give its own --config.")
+    return SatCheckpoint(path, iteration, ranks, found.model_copy(update={"rope_frequencies": "fp16"}), bits)
+
+
+def read_sat(path: Path, config: str | None = None) -> dict[str, Tensor]:
+    """All tensors of a checkpoint, ranks put together, under this project's names.
+
+    Raises:
+        ModelError, ConfigError: as ``open_sat``.
+    """
+    whole = Whole(open_sat(path, config).ranks)
+    return {name: whole.read(name) for name in whole.infos}
+
+
+def _read_latest(path: Path) -> str:
     latest = path / "latest"
     try:
         iteration = latest.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         raise ModelError(f"{latest} is missing or unreadable.", "Give the folder that holds `latest`.") from None
-    ranks = sorted((path / iteration).glob("mp_rank_*_model_states.pt"))
-    if len(ranks) != 1:
+    if not iteration or "/" in iteration or iteration in (".", ".."):
+        raise ModelError(f"{latest} holds {iteration!r}, not the name of a folder beside it.", "Copy it again.")
+    return iteration
+
+
+def _rank_files(folder: Path) -> list[Path]:
+    found = {int(match[1]): file for file in sorted(folder.glob("*")) if (match := _FILE.fullmatch(file.name))}
+    if not found:
+        raise ModelError(f"{folder} holds 0 rank files (mp_rank_00_model_states.pt).", "Check `latest` beside it.")
+    if missing := set(range(max(found) + 1)) - found.keys():
         raise ModelError(
-            f"{path / iteration} holds {len(ranks)} rank files; this version reads checkpoints of exactly one.",
-            "Convert the checkpoint to tensor-parallel degree 1 first.",
+            f"{folder} lacks mp_rank_{min(missing):02d}_model_states.pt; there are ranks up to {max(found)}.",
+            "Copy it again.",
         )
-    try:
-        content = torch.load(ranks[0], map_location="cpu", weights_only=True, mmap=True)
-        module = content["module"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, OSError) as error:
-        raise ModelError(
-            f"{ranks[0]} is not a checkpoint of tensors ({str(error).splitlines()[0]}).", "Copy it again."
-        ) from None
-    return {
-        name.removeprefix(_PREFIX): tensor
-        for name, tensor in module.items()
-        if isinstance(tensor, Tensor) and not name.endswith("inv_freq")
-    }
+    return [found[rank] for rank in range(len(found))]
+
+
+def _check_names(ranks: Sequence[RankFile]) -> None:
+    names = ranks[0].infos.keys()
+    for rank in ranks[1:]:
+        if different := names ^ rank.infos.keys():
+            name = min(different)
+            lacking = rank if name in names else ranks[0]
+            raise ModelError(f"{lacking.path} lacks {name}, which other ranks have.", _CHECK)
+
+
+def _check_tensors(ranks: Sequence[RankFile], config: ModelConfig) -> Bits | None:
+    shapes = parameter_shapes(config)
+    quantized = [name for name in ranks[0].infos if is_quantizable(name) and f"{name}_scale" in ranks[0].infos]
+    bits = _bits(ranks, shapes, quantized)
+    whole = {name: TensorInfo(shape, torch.float16) for name, shape in shapes.items()}
+    expected = Rank([_Announced(whole)], 0, len(ranks)).infos
+    if bits:
+        expected = Quantized(_Announced(expected), bits).infos
+    for rank in ranks:
+        for name, info in expected.items():
+            if name not in rank.infos:
+                raise ModelError(f"{rank.path} lacks {name}.", _CHECK)
+            there = rank.infos[name]
+            if there.shape != info.shape:
+                raise ModelError(
+                    f"{rank.path}: {name} is {list(there.shape)}; rank files of {len(ranks)} ranks of this model "
+                    f"have {list(info.shape)}.",
+                    "All files have to come from one conversion, and --config has to be the model's own.",
+                )
+            allowed = (torch.int8,) if info.dtype == torch.int8 else _WEIGHT_DTYPES
+            if there.dtype not in allowed or there.dtype != ranks[0].infos[name].dtype:
+                raise ModelError(f"{rank.path}: {name} is of type {there.dtype}.", _CHECK)
+        if extra := rank.infos.keys() - expected.keys():
+            raise ModelError(f"{rank.path} holds {min(extra)}, which the model does not have.", _CHECK)
+    return bits
+
+
+def _bits(ranks: Sequence[RankFile], shapes: Mapping[str, tuple[int, ...]], quantized: Sequence[str]) -> Bits | None:
+    if not quantized:
+        return None
+    name = min(quantized, key=lambda name: name.endswith("query_key_value.weight") is False)
+    columns = merged_info(name, ranks[0].infos[name], len(ranks)).shape[-1]
+    for bits in (8, 4):
+        if name in shapes and columns * 8 == shapes[name][1] * bits:
+            return bits
+    raise ModelError(
+        f"{ranks[0].path}: {name} has {columns} columns on all ranks, which is neither INT8 nor INT4.", _CHECK
+    )
+
+
+class _Announced:
+    """Shapes without values."""
+
+    def __init__(self, infos: Mapping[str, TensorInfo]) -> None:
+        self.infos = infos
+
+    def read(self, name: str) -> Tensor:
+        raise NotImplementedError(name)
+
+
+class _AsRankFile:
+    """A rank's tensors in the order, names and types of an official file, rotary frequencies included."""
+
+    def __init__(self, source: TensorSource, config: ModelConfig) -> None:
+        self._source = source
+        self._frequencies = inverse_frequencies(config.head_size, config.rope_base, "fp16").half()
+        self._names: dict[str, str] = {}
+        self.infos: dict[str, TensorInfo] = {}
+        for name, info in source.infos.items():
+            dtype = torch.int8 if info.dtype == torch.int8 else torch.float16
+            self.infos[f"{_PREFIX}{name}"] = TensorInfo(info.shape, dtype)
+            self._names[f"{_PREFIX}{name}"] = name
+            if name.endswith("attention.dense.bias"):
+                frequencies = name.replace("dense.bias", "rotary_emb.inv_freq")
+                self.infos[f"{_PREFIX}{frequencies}"] = TensorInfo.of(self._frequencies)
+
+    def read(self, name: str) -> Tensor:
+        if name.endswith("inv_freq"):
+            return self._frequencies
+        tensor = self._source.read(self._names[name])
+        if tensor.dtype in (torch.int8, torch.float16):
+            return tensor
+        half = tensor.half()
+        if not torch.isfinite(half).all():
+            raise ModelError(f"{name} does not fit FP16, which official checkpoints are in.", "Use other weights.")
+        return half
+
+
+def write_ranks(folder: Path, ranks: Sequence[TensorSource], iteration: str, progress: Progress) -> None:
+    """Write an official checkpoint, one file each of ``ranks`` (see ``rank_source``); ``latest`` is last.
+
+    Args:
+        progress: remembers finished ranks, which are not written again.
+    """
+    (folder / iteration).mkdir(exist_ok=True)
+    for number, rank in enumerate(ranks):
+        part = f"{iteration}/mp_rank_{number:02d}_model_states.pt"
+        if progress.finished(part) is None:
+            write_torch_file(folder / part, rank)
+            progress.finish(part, {})
+    (folder / "latest").write_text(iteration, encoding="ascii")  # no newline: the official converter strips none
+
+
+def rank_source(
+    ranks: Sequence[TensorSource], config: ModelConfig, rank: int, degree: int, bits: Bits | None
+) -> TensorSource:
+    """What the file of ``rank`` of ``degree`` holds of a model that now lies on ``ranks``.
+
+    Args:
+        bits: quantise the rank's part by itself, as the official converter does.
+
+    Raises:
+        ModelError: the model cannot be cut or quantised so, by name.
+    """
+    if config.num_heads % degree:
+        raise ModelError(f"{config.num_heads} heads do not divide among {degree} ranks.", "Choose another --tp.")
+    part: TensorSource = Rank(ranks, rank, degree)
+    return _AsRankFile(part if bits is None else Quantized(part, bits), config)

@@ -29,6 +29,15 @@ LINEAR_NAMES = (
 """The linear maps of a layer: what quantisation and tensor parallelism act on."""
 
 
+def is_cut_by_columns(name: str) -> bool:
+    """Whether tensor parallelism cuts the weight of this linear map by columns, its inputs; the others by rows.
+
+    Args:
+        name: of the map, its weight or its weight's scale.
+    """
+    return name.removesuffix("_scale").removesuffix(".weight").endswith(("attention.dense", "mlp.dense_4h_to_h"))
+
+
 class Attention(nn.Module):
     """Self-attention with rotary positions; queries, keys and values lie together, head by head."""
 

@@ -1,26 +1,27 @@
 """A model folder's weights and ``config.json``.
 
-``model-00001-of-0000N.safetensors`` and, written last, ``model.safetensors.index.json``. Weights are
-memory-mapped when read.
+``model-00001-of-0000N.safetensors`` and, written last, ``model.safetensors.index.json``, which holds the size
+and SHA-256 of each file and the SHA-256 of each tensor. Weights are memory-mapped when read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from glm130b.config import ModelConfig
 from glm130b.errors import ModelError
-from glm130b.files import read_json, write_json
+from glm130b.files import Progress, read_json, write_json
 from glm130b.model.glm import GLM
+from glm130b.model.shard import DTYPES, ShardRecord, TensorInfo, TensorSource, plan_shards, sha256_of, write_shard
 
 INDEX = "model.safetensors.index.json"
 _FORMAT_VERSION = 1
@@ -36,20 +37,31 @@ class FolderInfo:
     model: ModelConfig
     bits: Bits | None
     """Of the linear weights; None if they are not quantised."""
-    tokenizer: str
-    """Fingerprint of the tokenizer whose ids the embedding's rows stand for."""
+    tokenizer: str | None
+    """Fingerprint of the tokenizer whose ids the embedding's rows stand for; None if the folder has none."""
+    scale_shards: int = 1
+    """Scales a row of the matrices that tensor parallelism cuts by columns: one for each rank they come from."""
 
 
 def write_tensors(
     folder: Path,
-    tensors: Iterable[tuple[str, Tensor]],
+    source: TensorSource,
     config: ModelConfig,
     *,
-    tokenizer: str,
+    tokenizer: str | None,
     bits: Bits | None = None,
+    scale_shards: int = 1,
     max_shard_bytes: int = MAX_SHARD_BYTES,
+    progress: Progress | None = None,
 ) -> None:
-    """Write weights, ``config.json`` and, last, the index into an existing ``folder``; holds one shard at a time."""
+    """Write weights, ``config.json`` and, last, the index into an existing ``folder``; holds one tensor at a time.
+
+    Args:
+        tokenizer: its fingerprint, or None if the folder has none.
+        bits, scale_shards: what ``FolderInfo`` says of them.
+        progress: remembers finished shards, which are not written again.
+    """
+    quantization = {"bits": bits, "granularity": "row", "symmetric": True, "scale_shards": scale_shards}
     write_json(
         folder / "config.json",
         {
@@ -57,33 +69,28 @@ def write_tensors(
             "format_version": _FORMAT_VERSION,
             **config.model_dump(mode="json"),
             "tokenizer_fingerprint": tokenizer,
-            "quantization": None if bits is None else {"bits": bits, "granularity": "row", "symmetric": True},
+            "quantization": None if bits is None else quantization,
         },
     )
-    parts: list[tuple[Path, list[str]]] = []
-    shard: dict[str, Tensor] = {}
-    total = shard_bytes = 0
-
-    def flush() -> None:
-        nonlocal shard, shard_bytes
-        part = folder / f"part-{len(parts) + 1}"
-        save_file(shard, part, metadata={"format": "pt"})
-        parts.append((part, list(shard)))
-        shard, shard_bytes = {}, 0
-
-    for name, tensor in tensors:
-        if shard and shard_bytes + tensor.nbytes > max_shard_bytes:
-            flush()
-        shard[name] = tensor.detach().cpu().contiguous()
-        shard_bytes += tensor.nbytes
-        total += tensor.nbytes
-    flush()
-    weight_map: dict[str, str] = {}
-    for number, (part, names) in enumerate(parts, start=1):
-        file = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
-        part.rename(folder / file)
-        weight_map.update(dict.fromkeys(names, file))
-    write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+    plan = plan_shards(source.infos, max_shard_bytes)
+    records: dict[str, ShardRecord] = {}
+    for number, names in enumerate(plan, start=1):
+        file = f"model-{number:05d}-of-{len(plan):05d}.safetensors"
+        if progress is not None and (done := progress.finished(file)) is not None:
+            records[file] = ShardRecord(**done)
+            continue
+        records[file] = write_shard(folder / file, names, source)
+        if progress is not None:
+            progress.finish(file, asdict(records[file]))
+    write_json(
+        folder / INDEX,
+        {
+            "metadata": {"total_size": sum(info.nbytes for info in source.infos.values())},
+            "weight_map": {name: file for file, record in records.items() for name in record.tensors},
+            "shards": {file: {"size": record.size, "sha256": record.sha256} for file, record in records.items()},
+            "tensor_sha256": {name: digest for record in records.values() for name, digest in record.tensors.items()},
+        },
+    )
 
 
 def read_info(path: Path) -> FolderInfo:
@@ -95,9 +102,9 @@ def read_info(path: Path) -> FolderInfo:
     content = read_json(path / "config.json", ModelError)
     try:
         version = content.pop("format_version")
-        quantization = content.pop("quantization")
-        tokenizer = str(content.pop("tokenizer_fingerprint"))
-        bits = None if quantization is None else quantization["bits"]
+        quantization = content.pop("quantization") or {"bits": None}
+        tokenizer = content.pop("tokenizer_fingerprint")
+        bits, scale_shards = quantization["bits"], quantization.get("scale_shards", 1)
         if bits not in (None, 8, 4):
             raise ModelError(f"{path} is quantised to {bits} bits.", "This version reads 8 and 4.")
         if content.pop("model_type") != "glm130b" or version != _FORMAT_VERSION:
@@ -105,37 +112,88 @@ def read_info(path: Path) -> FolderInfo:
                 f"{path} is not a glm130b model folder of format {_FORMAT_VERSION}.",
                 "Convert it, or update glm130b.",
             )
-        return FolderInfo(ModelConfig.model_validate(content), bits, tokenizer)
-    except (ValidationError, KeyError, AttributeError, TypeError) as error:
+        model = ModelConfig.model_validate(content)
+        return FolderInfo(model, bits, None if tokenizer is None else str(tokenizer), int(scale_shards))
+    except (ValidationError, KeyError, AttributeError, TypeError, ValueError) as error:
         raise ModelError(
             f"{path / 'config.json'} does not describe a model ({str(error).splitlines()[0]}).",
             "Make or copy it again.",
         ) from None
 
 
-def read_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """The folder's tensors by name, memory-mapped, in the order they were written.
+class FolderTensors:
+    """The tensors of a model folder as a source; each is memory-mapped for as long as it is used.
+
+    Args:
+        verify: compare each tensor that is read with the SHA-256 in the index.
 
     Raises:
-        ModelError: no index (the folder is incomplete), or a shard that is missing or damaged, by name.
+        ModelError: no index (the folder is incomplete), or a shard that is missing, truncated or
+            damaged, by name.
     """
-    index = read_json(path / INDEX, ModelError)
-    try:
-        weight_map = {str(name): str(file) for name, file in index["weight_map"].items()}
-    except (KeyError, TypeError, AttributeError):
-        raise ModelError(f"{path / INDEX} is not an index of weights.", "Make or copy the folder again.") from None
-    for file in dict.fromkeys(weight_map.values()):
+
+    def __init__(self, path: Path, *, verify: bool = True) -> None:
+        self.path, self.verify = path, verify
+        index = read_json(path / INDEX, ModelError)
         try:
-            with safe_open(path / file, framework="pt") as shard:
-                for name in (name for name, home in weight_map.items() if home == file):
-                    yield name, shard.get_tensor(name)
-        except FileNotFoundError:
-            raise ModelError(f"{path / file} is missing.", "Make or copy the folder again.") from None
-        except (SafetensorError, OSError) as error:
+            self._files = {str(name): str(file) for name, file in index["weight_map"].items()}
+            self.shards = {str(file): dict(facts) for file, facts in index.get("shards", {}).items()}
+            self._digests = dict(index.get("tensor_sha256", {}))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise ModelError(f"{path / INDEX} is not an index of weights.", "Make or copy the folder again.") from None
+        found: dict[str, TensorInfo] = {}
+        for file in dict.fromkeys(self._files.values()):
+            with self._open(file) as shard:
+                for name in shard.keys():  # noqa: SIM118
+                    piece = shard.get_slice(name)
+                    found[name] = TensorInfo(tuple(piece.get_shape()), DTYPES[piece.get_dtype()])
+        if missing := self._files.keys() - found.keys():
+            raise ModelError(f"{path} lacks {min(missing)}.", "Make or copy the folder again.")
+        self.infos = {name: found[name] for name in self._files}
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, memory-mapped.
+
+        Raises:
+            ModelError: its bytes are not those that were written.
+        """
+        file = self._files[name]
+        with self._open(file) as shard:
+            tensor: Tensor = shard.get_tensor(name)
+        if self.verify and name in self._digests and sha256_of(tensor) != self._digests[name]:
             raise ModelError(
-                f"{path / file} is truncated or damaged ({error}).",
+                f"{self.path / file} is damaged: the bytes of {name} are not those that were written.",
                 "Copy it again, or use an earlier checkpoint.",
+            )
+        return tensor
+
+    def damage(self, file: str) -> list[str]:
+        """Names of the tensors in a shard whose bytes are not those that were written."""
+        names = [name for name, home in self._files.items() if home == file and name in self._digests]
+        with self._open(file) as shard:
+            return [name for name in names if sha256_of(shard.get_tensor(name)) != self._digests[name]]
+
+    @contextmanager
+    def _open(self, file: str) -> Iterator[Any]:
+        path = self.path / file
+        try:
+            size = self.shards.get(file, {}).get("size")
+            if size is not None and path.stat().st_size != size:
+                raise SafetensorError(f"{path.stat().st_size} bytes instead of {size}")
+            with safe_open(path, framework="pt") as shard:
+                yield shard
+        except FileNotFoundError:
+            raise ModelError(f"{path} is missing.", "Make or copy the folder again.") from None
+        except (SafetensorError, OSError, KeyError) as error:
+            raise ModelError(
+                f"{path} is truncated or damaged ({error}).", "Copy it again, or use an earlier checkpoint."
             ) from None
+
+
+def read_tensors(path: Path, *, verify: bool = True) -> Iterator[tuple[str, Tensor]]:
+    """The folder's tensors by name, in the order they were written; see ``FolderTensors``."""
+    source = FolderTensors(path, verify=verify)
+    return ((name, source.read(name)) for name in source.infos)
 
 
 def assign_tensors(

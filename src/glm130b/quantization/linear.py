@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glm130b.model import GLM, Bits
+from glm130b.model import GLM, Bits, is_cut_by_columns
 from glm130b.quantization.absmax import dequantize
 
 
@@ -15,18 +15,19 @@ class QuantizedLinear(nn.Module):
 
     Buffers:
         weight: int8 ``[out, in]`` or ``[out, in / 2]``.
-        weight_scale: FP16 ``[out]``.
+        weight_scale: FP16 ``[out]``, or ``[out, scale_shards]`` if there are several scales a row.
     """
 
     weight: Tensor
     weight_scale: Tensor
 
-    def __init__(self, in_features: int, out_features: int, bits: Bits) -> None:
+    def __init__(self, in_features: int, out_features: int, bits: Bits, scale_shards: int = 1) -> None:
         super().__init__()
         self.bits = bits
+        scales = (out_features,) if scale_shards == 1 else (out_features, scale_shards)
         columns = in_features if bits == 8 else in_features // 2
         self.register_buffer("weight", torch.empty(out_features, columns, dtype=torch.int8))
-        self.register_buffer("weight_scale", torch.empty(out_features, dtype=torch.float16))
+        self.register_buffer("weight_scale", torch.empty(scales, dtype=torch.float16))
         self.bias = nn.Parameter(torch.empty(out_features), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -34,10 +35,15 @@ class QuantizedLinear(nn.Module):
         return F.linear(x, dequantize(self.weight, self.weight_scale, self.bits).to(x.dtype), self.bias)
 
 
-def use_quantized_linears(model: GLM, bits: Bits) -> None:
-    """Put an empty ``QuantizedLinear`` in the place of each linear map of the blocks (same device)."""
-    for module in list(model.modules()):
+def use_quantized_linears(model: GLM, bits: Bits, scale_shards: int = 1) -> None:
+    """Put an empty ``QuantizedLinear`` in the place of each linear map of the blocks (same device).
+
+    Args:
+        scale_shards: of the maps that tensor parallelism cuts by columns; the others have one scale a row.
+    """
+    for path, module in list(model.named_modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Linear):
+                shards = scale_shards if is_cut_by_columns(f"{path}.{name}") else 1
                 with child.weight.device:
-                    setattr(module, name, QuantizedLinear(child.in_features, child.out_features, bits))
+                    setattr(module, name, QuantizedLinear(child.in_features, child.out_features, bits, shards))

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from glm130b.config import RunConfig
 from glm130b.errors import ConfigError, ModelError
 from glm130b.files import is_partial, read_json, whole_folder, write_json
-from glm130b.model import GLM, checked_tensors, checkpoints, read_tensors, write_tensors
+from glm130b.model import GLM, InMemory, checked_tensors, checkpoints, read_tensors, write_tensors
 from glm130b.tokenization import Tokenizer
 from glm130b.training.optimizer import moments, restore_moments
 
@@ -77,7 +77,7 @@ def save_checkpoint(
             "config": config.model_dump(mode="json"),
         }
         write_json(folder / "training_state.json", state)
-        write_tensors(folder, model.state_dict().items(), config.model, tokenizer=tokenizer.fingerprint)
+        write_tensors(folder, InMemory(model.state_dict()), config.model, tokenizer=tokenizer.model_fingerprint)
     for old in checkpoints(run)[: -config.checkpoint.keep]:
         _discard(old)
     return path

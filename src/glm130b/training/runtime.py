@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 
 from glm130b.config import RunConfig
 from glm130b.errors import ConfigError, ResourceError
-from glm130b.files import disk_error
+from glm130b.files import check_free_space, folder_lock, size_text
 from glm130b.model import checkpoints
 from glm130b.planning import parameter_count
 
@@ -37,28 +36,9 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-@contextmanager
-def run_lock(run: Path) -> Iterator[None]:
-    """Keep a second process out of a run's folder; the lock ends with the process, however that ends.
-
-    Raises:
-        ResourceError: another process trains there, or the folder cannot be made.
-    """
-    import fcntl
-
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        file = (run / ".lock").open("w")
-    except OSError as error:
-        raise disk_error(run, error) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ResourceError(
-                f"Another process is training in {run}.", "Wait for it, or choose another --out."
-            ) from None
-        yield
+def run_lock(run: Path) -> AbstractContextManager[None]:
+    """Keep a second process out of a run's folder; see ``folder_lock``."""
+    return folder_lock(run, f"Another process is training in {run}.")
 
 
 class StopRequest:
@@ -131,17 +111,7 @@ def _check_disk(config: RunConfig, run: Path) -> None:
     """
     one = 12 * parameter_count(config.model)
     missing = max(1, config.checkpoint.keep + 1 - len(checkpoints(run)))
-    place = next(path for path in (run, *run.resolve().parents) if path.exists())
-    free = shutil.disk_usage(place).free
-    if free < one * missing:
-        raise ResourceError(
-            f"{run} needs {_size(one * missing)} for {missing} checkpoints, {_size(free)} are free.",
-            "Lower checkpoint.keep, or choose another place.",
-        )
-
-
-def _size(num_bytes: float) -> str:
-    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
+    check_free_space(run, one * missing, f"{missing} checkpoints", "Lower checkpoint.keep, or choose another place.")
 
 
 def _check_memory(config: RunConfig, device: torch.device) -> None:
@@ -160,6 +130,7 @@ def _check_memory(config: RunConfig, device: torch.device) -> None:
         there = int(pages.read_text().split()[1]) * 1024
     if needed > there:
         raise ResourceError(
-            f"The model needs {_size(needed)} for weights, gradients and optimizer; {device} has {_size(there)}.",
+            f"The model needs {size_text(needed)} for weights, gradients and optimizer; {device} has "
+            f"{size_text(there)}.",
             "Choose a smaller preset.",
         )

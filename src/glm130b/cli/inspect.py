@@ -1,0 +1,53 @@
+"""``glm inspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from glm130b.errors import ModelError
+
+
+def inspect(
+    path: Path = typer.Argument(metavar="PATH", help="A model folder, a run, or an official checkpoint."),
+    verify: bool = typer.Option(
+        False, "--verify", help="Read all weights and compare them with the checksums recorded."
+    ),
+    config: str | None = typer.Option(
+        None, metavar="PRESET_OR_JSON", help="What an official checkpoint does not say, as in glm convert."
+    ),
+) -> None:
+    """Show what lies in a folder of weights: layout, sizes, precision, checksums."""
+    from glm130b import interop
+    from glm130b.files import size_text
+
+    found = interop.describe(path, config)
+    model, (name, num_bytes) = found.config, found.largest
+    known = found.num_heads is not None
+    rows = {
+        "path": found.path,
+        "layout": found.layout,
+        "parameters": f"{found.num_parameters:,}",
+        "shape": f"{model.num_layers} layers, hidden {model.hidden_size}, "
+        f"{found.num_heads if known else 'unknown number of'} heads, "
+        f"feed-forward {model.ffn_size}, vocabulary {model.vocab_size}",
+        "length": f"{model.max_sequence_length} tokens" if known else "unknown",
+        "rotary": f"frequencies rounded to {model.rope_frequencies}",
+        "precision": found.precision,
+        "tokenizer": found.tokenizer,
+        "largest tensor": f"{name}, {size_text(num_bytes)}",
+        "weights": f"{size_text(found.num_bytes)}; file, bytes, SHA-256:",
+    }
+    for label, text in rows.items():
+        typer.echo(f"{label:<16}{text}")
+    faults = 0
+    for file in interop.verify(path, config) if verify else found.files:
+        faults += file.fault is not None
+        state = file.fault or ("verified" if verify else "")
+        typer.echo(f"  {file.path.name}  {file.size:>15,}  {file.sha256 or '(--verify computes it)'}  {state}".rstrip())
+    if faults:
+        raise ModelError(
+            f"{faults} of the {len(found.files)} files of {found.path} are not as they were written.",
+            "Copy them again.",
+        )

@@ -1,0 +1,152 @@
+"""What lies in a folder of weights, and whether it is still what was written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import torch
+
+from glm130b.config import ModelConfig
+from glm130b.errors import GLMError
+from glm130b.interop.convert import Opened, find_tokenizer, open_model
+from glm130b.interop.sat import RankFile
+from glm130b.interop.shape import UNKNOWN_HEADS
+from glm130b.interop.sharding import Whole
+from glm130b.model import FolderTensors
+from glm130b.planning import parameter_shapes
+
+_BLOCK_BYTES = 1 << 24
+_TYPE_NAMES = {torch.float16: "FP16", torch.bfloat16: "BF16", torch.float32: "FP32", torch.int8: "INT8"}
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """One file of weights."""
+
+    path: Path
+    size: int
+    sha256: str | None
+    """Recorded or, if the file was read, computed; None if neither."""
+    fault: str | None = None
+    """What is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """A model on disk, in words and numbers."""
+
+    path: Path
+    layout: str
+    precision: str
+    tokenizer: str
+    config: ModelConfig
+    num_heads: int | None
+    """None if nothing says it."""
+    num_parameters: int
+    """Of the model, whatever their precision."""
+    num_bytes: int
+    """Of the files of weights."""
+    largest: tuple[str, int]
+    """The largest tensor and its bytes: conversion needs up to three times as much memory."""
+    files: Sequence[FileCheck]
+
+
+def describe(path: str | Path, config: str | None = None) -> Description:
+    """Look at a model folder, a run or an official checkpoint without reading its weights.
+
+    Raises:
+        ModelError, ConfigError: as ``open_model``.
+    """
+    opened = open_model(path, config, to_inspect=True)
+    infos = Whole(opened.ranks).infos
+    files = _files(opened)
+    largest = max(infos, key=lambda name: infos[name].nbytes)
+    return Description(
+        path=opened.path,
+        layout=_layout(opened),
+        precision=_precision(opened),
+        tokenizer=_tokenizer(opened),
+        config=opened.config,
+        num_heads=None if opened.config.num_heads == UNKNOWN_HEADS else opened.config.num_heads,
+        num_parameters=sum(prod(shape) for shape in parameter_shapes(opened.config).values()),
+        num_bytes=sum(file.size for file in files),
+        largest=(largest, infos[largest].nbytes),
+        files=files,
+    )
+
+
+def verify(path: str | Path, config: str | None = None) -> Iterator[FileCheck]:
+    """Read every file of weights and compare it with what was recorded: SHA-256 in folders, CRC-32 in official files.
+
+    Raises:
+        ModelError, ConfigError: as ``open_model``.
+    """
+    opened = open_model(path, config, to_inspect=True)
+    for number, file in enumerate(_files(opened)):
+        found = _sha256(file.path)
+        source = opened.ranks[number if opened.layout == "sat" else 0]
+        fault = None
+        if isinstance(source, RankFile):
+            if damaged := list(source.file.damage()):
+                fault = f"damaged: {_some(damaged)}"
+        elif file.sha256 is None:
+            fault = "no SHA-256 recorded: written by an earlier version"
+        elif found != file.sha256 and isinstance(source, FolderTensors):
+            fault = f"damaged: {_some(source.damage(file.path.name))}"
+        yield FileCheck(file.path, file.size, found, fault)
+
+
+def _layout(opened: Opened) -> str:
+    if opened.layout == "folder":
+        return "model folder"
+    ranks = "1 rank" if len(opened.ranks) == 1 else f"{len(opened.ranks)} tensor-parallel ranks"
+    return f"official checkpoint, iteration {opened.iteration}, {ranks}"
+
+
+def _precision(opened: Opened) -> str:
+    counts: Counter[str] = Counter()
+    for info in Whole(opened.ranks).infos.values():
+        counts[_TYPE_NAMES.get(info.dtype, str(info.dtype))] += prod(info.shape)
+    names = [name for name, _ in counts.most_common()]
+    if opened.bits is None:
+        return " and ".join(names)
+    rest = next(name for name in names if name != "INT8")
+    scales = "" if opened.scale_shards == 1 else f" with scales for {opened.scale_shards} ranks"
+    return f"INT{opened.bits}{scales}, embedding and norms {rest}"
+
+
+def _tokenizer(opened: Opened) -> str:
+    try:
+        tokenizer = find_tokenizer(opened)
+    except GLMError as error:
+        return f"unusable: {error.problem}"
+    if tokenizer is None:
+        return "none"
+    if opened.tokenizer not in (None, tokenizer.model_fingerprint):
+        return f"{tokenizer.name}, NOT the one the model was trained with"
+    return f"{tokenizer.name}, {tokenizer.vocab_size} ids"
+
+
+def _files(opened: Opened) -> list[FileCheck]:
+    first = opened.ranks[0]
+    recorded = first.shards if isinstance(first, FolderTensors) else {}
+    return [FileCheck(path, path.stat().st_size, recorded.get(path.name, {}).get("sha256")) for path in opened.files]
+
+
+def _some(names: list[str]) -> str:
+    if not names:
+        return "its header"
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
