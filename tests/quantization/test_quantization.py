@@ -17,6 +17,7 @@ from glm130b.interop import load_model, read_sat
 from glm130b.model import InMemory, TensorInfo
 from glm130b.quantization import (
     Quantized,
+    QuantizedLinear,
     dequantize,
     is_quantizable,
     pack_int4,
@@ -137,6 +138,17 @@ def test_zero_rows_and_bad_weights() -> None:
         quantize_rows(torch.tensor([[1e6, 0.0]]), 8)
     with pytest.raises(ModelError, match=r"layers.0.attention.dense.weight cannot be quantised to 4 bits"):
         Quantized(InMemory({"layers.0.attention.dense.weight": torch.ones(2, 3)}), 4)
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_expanding_in_blocks_changes_nothing(bits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    linear = QuantizedLinear(12, 10, bits, scale_shards=3)
+    linear.weight, linear.weight_scale = quantize_rows(torch.randn(10, 12), bits, 3)
+    linear.bias.data.normal_()
+    x = torch.randn(2, 5, 12)
+    whole = linear(x)
+    monkeypatch.setattr("glm130b.quantization.linear._BLOCK_BYTES", 4 * linear.weight.shape[1])
+    assert torch.allclose(linear(x), whole, atol=1e-6)
 
 
 def test_only_the_linear_maps_of_blocks_are_quantised() -> None:

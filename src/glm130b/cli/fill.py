@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
-from glm130b.cli.options import BITS, DEVICE
+from glm130b.cli.options import BITS, DEVICES, DTYPE
 
 if TYPE_CHECKING:
     from glm130b.inference import Decoding
@@ -49,13 +49,14 @@ def fill(
     no_repeat_ngram: int = _NO_REPEAT,
     min_tokens: int = _MIN_TOKENS,
     bits: int = BITS,
-    device: str = DEVICE,
+    dtype: str = DTYPE,
+    device: str = DEVICES,
 ) -> None:
     """Fill the blanks of a text, from left to right."""
     from glm130b.inference import fill
 
     decoding = _decoding(temperature, top_k, top_p, seed, beams, length_penalty, no_repeat_ngram, min_tokens)
-    network, tokenizer = _load(model, bits, device)
+    network, tokenizer = _load(model, bits, dtype, device)
     filled, answers = fill(network, tokenizer, _read(text), max_new_tokens=max_new_tokens, decoding=decoding)
     typer.echo(filled)
     for answer in answers:
@@ -75,13 +76,14 @@ def generate(
     no_repeat_ngram: int = _NO_REPEAT,
     min_tokens: int = _MIN_TOKENS,
     bits: int = BITS,
-    device: str = DEVICE,
+    dtype: str = DTYPE,
+    device: str = DEVICES,
 ) -> None:
     """Continue a text."""
     from glm130b.inference import generate
 
     decoding = _decoding(temperature, top_k, top_p, seed, beams, length_penalty, no_repeat_ngram, min_tokens)
-    network, tokenizer = _load(model, bits, device)
+    network, tokenizer = _load(model, bits, dtype, device)
     text, started = _read(text), False
 
     def show(piece: str) -> None:
@@ -106,10 +108,16 @@ def _read(text: str) -> str:
         raise DataError("Standard input is not UTF-8.", "Convert it, with iconv for example.") from None
 
 
-def _load(model: Path, bits: int | None, device: str) -> tuple[GLM, Tokenizer]:
+def _load(model: Path, bits: int | None, dtype: str | None, device: str) -> tuple[GLM, Tokenizer]:
+    import torch
+
+    from glm130b.errors import ConfigError
     from glm130b.interop import load
 
-    return load(model, device=device, bits=cast("Bits | None", bits))
+    types = {None: None, "fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+    if dtype not in types:
+        raise ConfigError(f"--dtype {dtype} is not known.", "Use fp16, bf16 or fp32.")
+    return load(model, dtype=types[dtype], device=device, bits=cast("Bits | None", bits))
 
 
 def _decoding(

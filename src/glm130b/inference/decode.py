@@ -45,7 +45,12 @@ class Reader:
         rows, length = columns.shape[1:]
         self._model, self._contexts, self._length, self._read = model, list(contexts), length, 0
         self._cache = KVCache(
-            model.config, batch=rows, capacity=length + max_new_tokens, dtype=weight.dtype, device=weight.device
+            model.config,
+            batch=rows,
+            capacity=length + max_new_tokens,
+            dtype=weight.dtype,
+            device=weight.device,
+            layer_devices=model.layer_devices,
         )
         last = [row * length + len(context.tokens) - 1 for row, context in enumerate(contexts)]
         self.logits = self._forward(columns, last)

@@ -20,7 +20,7 @@ from glm130b.model import (
     InMemory,
     TensorSource,
     assign_tensors,
-    checked_device,
+    checked_devices,
     write_tensors,
 )
 from glm130b.quantization import Quantized, use_quantized_linears
@@ -59,6 +59,7 @@ def load_model(
             checkpoint is read into memory.
         dtype: of embeddings, norms, biases and unquantised weights; default as stored, but FP32 for half
             precision on a CPU.
+        device: several names with commas between, or ``gpus``, spread the layers over them.
         bits: quantise the linear weights while loading; not needed for what is quantised.
         config: for official checkpoints, which do not say all; see ``config_for``.
         verify: compare the weights of a folder with their SHA-256, which reads all of them once.
@@ -72,7 +73,7 @@ def load_model(
 
 
 def _build(opened: Opened, dtype: torch.dtype | None, device: torch.device | str, bits: Bits | None) -> GLM:
-    device = checked_device(device)
+    devices = checked_devices(device)
     bits = new_bits(opened, bits)
     source: TensorSource = Whole(opened.ranks)
     if bits is not None:
@@ -82,7 +83,7 @@ def _build(opened: Opened, dtype: torch.dtype | None, device: torch.device | str
         if quantized := bits or opened.bits:
             use_quantized_linears(model, quantized, opened.scale_shards)
     tensors = ((name, source.read(name)) for name in source.infos)
-    assign_tensors(model, tensors, str(opened.path), dtype=dtype, device=device)
+    assign_tensors(model, tensors, str(opened.path), dtype=dtype, devices=devices)
     return model.eval().requires_grad_(False)
 
 

@@ -2,7 +2,7 @@
 
 from glm130b.model.attention import visible
 from glm130b.model.cache import KVCache
-from glm130b.model.device import checked_device
+from glm130b.model.device import checked_device, checked_devices
 from glm130b.model.dropout import mix
 from glm130b.model.glm import GLM, LINEAR_NAMES, is_cut_by_columns
 from glm130b.model.init import build_model, init_parameters
@@ -37,6 +37,7 @@ __all__ = [
     "assign_tensors",
     "build_model",
     "checked_device",
+    "checked_devices",
     "checked_tensors",
     "checkpoints",
     "init_parameters",

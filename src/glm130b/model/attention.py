@@ -45,6 +45,14 @@ class Visibility:
     parts: Sequence[Part] | None = None
     block_mask: Any = None
 
+    def to(self, device: torch.device) -> Visibility:
+        """The same on another device."""
+        return Visibility(
+            mask=None if self.mask is None else self.mask.to(device),
+            parts=self.parts,
+            block_mask=None if self.block_mask is None else self.block_mask.to(device),
+        )
+
 
 def make_visibility(
     sample: Tensor,

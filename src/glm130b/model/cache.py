@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -29,10 +31,13 @@ class KVCache:
         capacity: int,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        layer_devices: Sequence[torch.device | str] | None = None,
     ) -> None:
+        """Make room on ``device``; keys and values on ``layer_devices``, if the layers lie elsewhere."""
         shape = (batch, config.num_heads, capacity, config.head_size)
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_layers)]
-        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_layers)]
+        places = layer_devices or [device] * config.num_layers
+        self.keys = [torch.zeros(shape, dtype=dtype, device=place) for place in places]
+        self.values = [torch.zeros(shape, dtype=dtype, device=place) for place in places]
         self.sample = torch.full((batch, capacity), -1, dtype=torch.long, device=device)
         self.branch = torch.zeros((batch, capacity), dtype=torch.long, device=device)
         self.length = 0
@@ -72,12 +77,13 @@ class KVCache:
         if from_slot:
             slots = slice(from_slot, self.length)
             for cached in (*self.keys, *self.values):
-                cached[:, :, slots] = cached[rows, :, slots]
+                cached[:, :, slots] = cached[rows.to(cached.device), :, slots]
             for integers in (self.sample, self.branch):
                 integers[:, slots] = integers[rows, slots]
             return
         for layer, (keys, values) in enumerate(zip(self.keys, self.values, strict=True)):
-            self.keys[layer], self.values[layer] = keys[rows], values[rows]
+            here = rows.to(keys.device)
+            self.keys[layer], self.values[layer] = keys[here], values[here]
         self.sample, self.branch = self.sample[rows], self.branch[rows]
 
     def store(self, layer: int, slots: slice, k_BhSd: Tensor, v_BhSd: Tensor) -> tuple[Tensor, Tensor]:

@@ -190,11 +190,19 @@ class GLM(nn.Module):
         x_BSH = self.word_embeddings(tokens)
         if drop := dropper(self.config.hidden_dropout, dropout_seeds, -1, 0):
             x_BSH = drop(x_BSH)
-        for layer in self.layers:
+        for layer, device in zip(self.layers, self.layer_devices, strict=True):
+            if device != x_BSH.device:
+                x_BSH, visibility = x_BSH.to(device), visibility.to(device)
+                tables = tables[0].to(device), tables[1].to(device)
             arguments = (x_BSH, tables, visibility, cache, slots, dropout_seeds)
             if self.recompute_activations and torch.is_grad_enabled():
                 x_BSH = checkpoint(layer, *arguments, use_reentrant=False, preserve_rng_state=False)
             else:
                 x_BSH = layer(*arguments)
-        out: Tensor = self.final_layernorm(x_BSH)
+        out: Tensor = self.final_layernorm(x_BSH.to(tokens.device))
         return out
+
+    @property
+    def layer_devices(self) -> list[torch.device]:
+        """Where each layer lies; embedding and final norm are where the tokens have to be."""
+        return [next(layer.parameters()).device for layer in self.layers]

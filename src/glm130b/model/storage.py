@@ -6,7 +6,7 @@ and SHA-256 of each file and the SHA-256 of each tensor. Weights are memory-mapp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from torch import Tensor
 from glm130b.config import ModelConfig
 from glm130b.errors import ModelError
 from glm130b.files import Progress, read_json, write_json
+from glm130b.model.device import spread
 from glm130b.model.glm import GLM
 from glm130b.model.shard import DTYPES, ShardRecord, TensorInfo, TensorSource, plan_shards, sha256_of, write_shard
 
@@ -202,19 +203,24 @@ def assign_tensors(
     origin: str,
     *,
     dtype: torch.dtype | None = None,
-    device: torch.device | str = "cpu",
+    devices: Sequence[torch.device] = (torch.device("cpu"),),
 ) -> None:
     """Make ``tensors`` the parameters and buffers of a model built on the meta device.
+
+    Args:
+        dtype: of what is not quantised; default as it comes, but FP32 for half precision on a CPU.
+        devices: the layers are spread over them.
 
     Raises:
         ModelError: a tensor is missing, superfluous or of the wrong shape; names it and ``origin``.
     """
     state: dict[str, Tensor] = {}
+    place = spread({name: tensor.nbytes for name, tensor in model.state_dict().items()}, devices)
     for name, tensor in checked_tensors(model, tensors, origin):
         if not name.endswith(".weight_scale") and tensor.is_floating_point():
-            half_on_cpu = tensor.dtype in (torch.float16, torch.bfloat16) and torch.device(device).type == "cpu"
+            half_on_cpu = tensor.dtype in (torch.float16, torch.bfloat16) and devices[0].type == "cpu"
             tensor = tensor.to(dtype or (torch.float32 if half_on_cpu else tensor.dtype))
-        state[name] = tensor.to(device)
+        state[name] = tensor.to(place[name])
     model.load_state_dict(state, assign=True)
 
 

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from glm130b.model import GLM, Bits, is_cut_by_columns
 from glm130b.quantization.absmax import dequantize
 
+_BLOCK_BYTES = 1 << 25
+"""Of quantised weights expanded at a time: a large matrix in full precision would not fit beside small memory."""
+
 
 class QuantizedLinear(nn.Module):
     """``x W^T + b`` with ``W`` in INT8 or packed INT4; activations keep their precision.
@@ -32,7 +35,16 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[…, in]`` to ``[…, out]``."""
-        return F.linear(x, dequantize(self.weight, self.weight_scale, self.bits).to(x.dtype), self.bias)
+        rows, columns = self.weight.shape
+        step = max(1, _BLOCK_BYTES // columns)
+        if rows <= step:
+            return F.linear(x, dequantize(self.weight, self.weight_scale, self.bits).to(x.dtype), self.bias)
+        out = x.new_empty(*x.shape[:-1], rows)
+        for start in range(0, rows, step):
+            block = slice(start, start + step)
+            weight = dequantize(self.weight[block], self.weight_scale[block], self.bits).to(x.dtype)
+            out[..., block] = F.linear(x, weight, self.bias[block])
+        return out
 
 
 def use_quantized_linears(model: GLM, bits: Bits, scale_shards: int = 1) -> None:
