@@ -16,9 +16,15 @@ def quantize(
     destination: Path = typer.Argument(metavar="DESTINATION", help="The folder to write."),
     bits: int = typer.Option(8, metavar="BITS", help="8 or 4."),
 ) -> None:
-    """Write a copy of a model with INT8 or INT4 weights."""
-    from glm130b.interop import quantize_folder, resolve, weight_bytes
+    """Write a copy of a model with INT8 or INT4 weights.
 
-    quantize_folder(source, destination, cast("Bits", bits))
-    before, after = (weight_bytes(folder) for folder in (resolve(source), destination))
-    typer.echo(f"Wrote {destination}: {after / 1e6:.1f} MB of weights, from {before / 1e6:.1f} MB.")
+    One tensor is in memory at a time. Interrupted, the same command goes on.
+    """
+    from glm130b.cli.progress import copying
+    from glm130b.files import size_text
+    from glm130b.interop import describe, quantize_folder
+
+    with copying() as (on_start, on_bytes):
+        quantize_folder(source, destination, cast("Bits", bits), on_start=on_start, on_bytes=on_bytes)
+    before, after = (describe(path).num_bytes for path in (source, destination))
+    typer.echo(f"Wrote {destination}: {size_text(after)} of weights, from {size_text(before)}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -115,8 +116,8 @@ def load(
     return _build(opened, dtype, device, bits), tokenizer
 
 
-def quantize_folder(source: str | Path, destination: Path, bits: Bits) -> None:
-    """Write a quantised copy of a model as a model folder, tensor by tensor; see ``convert``.
+def quantize_folder(source: str | Path, destination: Path, bits: Bits, **options: Any) -> None:
+    """Write a quantised copy of a model as a model folder, tensor by tensor; options as of ``convert``.
 
     Raises:
         ModelError: the source is quantised already or cannot be.
@@ -126,7 +127,7 @@ def quantize_folder(source: str | Path, destination: Path, bits: Bits) -> None:
     new_bits(opened, bits)
     if opened.bits is not None:
         raise ModelError(f"{opened.path} is quantised to {opened.bits} bits already.", "Quantise the original.")
-    convert(source, destination, to="folder", bits=bits)
+    convert(source, destination, to="folder", bits=bits, **options)
 
 
 def weight_bytes(folder: Path) -> int:
