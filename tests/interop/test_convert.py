@@ -156,6 +156,10 @@ def test_refusals(tmp_path: Path) -> None:
         run(tmp_path / "there")
     with pytest.raises(ConfigError, match="cannot be quantised to 3 bits"):
         run(tmp_path / "out", bits=3)
+    with pytest.raises(ConfigError, match="not cut for tensor parallelism"):
+        run(tmp_path / "out", tensor_parallel=2)
+    with pytest.raises(ConfigError, match="has no place for a tokenizer"):
+        run(tmp_path / "out", "sat", rope_frequencies="fp32")
     small = FIXTURES / "checkpoints" / "tp2-int8"
     with pytest.raises(ModelError, match="is quantised to 8 bits already"):
         convert(small, tmp_path / "out", to="folder", bits=4, config=FIXTURE_CONFIG)

@@ -142,9 +142,19 @@ def convert(
     Raises:
         DataError: ``destination`` exists; or the tokenizer does not fit.
         ModelError: the source is damaged, or cannot be cut or quantised so.
-        ConfigError: see ``open_model``.
+        ConfigError: see ``open_model``; or options that have no effect.
         ResourceError: the disk is too small, or another process is writing ``destination``.
     """
+    if to == "sat" and (tokenizer is not None or rope_frequencies is not None):
+        raise ConfigError(
+            "An official checkpoint has no place for a tokenizer or the precision of rotary frequencies.",
+            "Leave them out.",
+        )
+    if to == "folder" and tensor_parallel is not None and bits is None:
+        raise ConfigError(
+            "A model folder is not cut for tensor parallelism; a number of ranks only says how to quantise.",
+            "Leave it out, or say how many bits.",
+        )
     refuse_existing(destination)
     opened = open_model(source, config)
     bits = new_bits(opened, bits)
