@@ -77,6 +77,11 @@ class Progress:
         """What was recorded of a part, or None."""
         return self._parts.get(part)
 
+    @property
+    def num_bytes(self) -> int:
+        """Size of all finished parts."""
+        return sum((self.folder / part).stat().st_size for part in self._parts)
+
     def finish(self, part: str, facts: Any) -> None:
         """Record that a file, already synced to disk, is complete."""
         self._parts[part] = facts

@@ -61,7 +61,10 @@ def test_interrupted_conversions_go_on(to: Any, options: dict[str, Any], after: 
     with pytest.raises(ModelError, match="is not complete: a conversion or a save was interrupted"):
         describe(out)
     again: list[int] = []
-    run(out, to, on_bytes=again.append, **options)
+    begun: list[tuple[int, int]] = []
+    run(out, to, on_bytes=again.append, on_start=lambda *sizes: begun.append(sizes), **options)
+    ((total, finished),) = begun
+    assert finished + sum(again) == pytest.approx(total, rel=0.06)
     assert contents(out) == expected
     assert {name: (out / name).stat().st_mtime_ns for name in before} == before
     if late:

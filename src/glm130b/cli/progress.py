@@ -21,6 +21,7 @@ from rich.progress import (
 
 from glm130b.config import RunConfig
 from glm130b.corpus import Document
+from glm130b.files import size_text
 from glm130b.model import GLM
 from glm130b.training import Progress as RunProgress
 from glm130b.training import Record, Schedule
@@ -48,21 +49,32 @@ def preparing() -> Iterator[Callable[[str, Document], None]]:
 
 
 @contextmanager
-def copying() -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
-    """Show bytes written, bytes a second and the time left; yields what is to be told the total and each part."""
+def copying() -> Iterator[tuple[Callable[[int, int], None], Callable[[int], None]]]:
+    """Show bytes written, bytes a second and the time left; yields what is to be told the totals and each part."""
+    console = Console(stderr=True, highlight=False)
     bar = Progress(
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=(console := Console(stderr=True)),
+        console=console,
         disable=not console.is_terminal,
         transient=True,
     )
+    last_line = time.monotonic()
+
+    def advance(num_bytes: int) -> None:
+        nonlocal last_line
+        bar.advance(task, num_bytes)
+        if not console.is_terminal and time.monotonic() - last_line > _LOG_SECONDS:
+            done, total = bar.tasks[task].completed, bar.tasks[task].total or 0
+            console.print(f"{size_text(done)} of {size_text(total)}")
+            last_line = time.monotonic()
+
     with bar:
         task = bar.add_task("")
-        yield lambda total: bar.update(task, total=total), lambda done: bar.advance(task, done)
+        yield lambda total, done: bar.update(task, total=total, completed=done), advance
 
 
 class TrainingProgress:

@@ -121,7 +121,7 @@ def convert(
     tokenizer: Path | None = None,
     rope_frequencies: Literal["fp32", "fp16"] | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
-    on_start: Callable[[int], None] | None = None,
+    on_start: Callable[[int, int], None] | None = None,
     on_bytes: Callable[[int], None] | None = None,
 ) -> None:
     """Write a model in another layout, for another number of ranks, or quantised.
@@ -136,7 +136,7 @@ def convert(
         tokenizer: to put into a folder, instead of the one that lies with the source.
         rope_frequencies: precision of the rotary frequencies that a folder records; default as the source, and
             ``fp16`` for official checkpoints, whose code computes them so.
-        on_start: is given the bytes that are to be written.
+        on_start: is given the bytes to be written in all, and those an earlier call has written.
         on_bytes: is given the bytes of each tensor as it is written.
 
     Raises:
@@ -173,8 +173,6 @@ def convert(
     check_free_space(
         destination, needed - _bytes_in(partial_path(destination)), "its weights", "Free some space or choose another."
     )
-    if on_start is not None:
-        on_start(needed)
     job = {
         "source": str(opened.path.resolve()),
         "files": {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in opened.files},
@@ -184,6 +182,8 @@ def convert(
     }
     counted = [output if on_bytes is None else _Counted(output, on_bytes) for output in outputs]
     with resumable_folder(destination, job) as progress:
+        if on_start is not None:
+            on_start(needed, progress.num_bytes)
         if to == "sat":
             write_ranks(progress.folder, counted, opened.iteration, progress)
             return
