@@ -306,3 +306,25 @@ def test_limits(tiny: GLM) -> None:
 def test_senseless_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="Cannot search"):
         BeamSearch(**options)
+
+
+def test_ids_that_the_model_does_not_have_need_no_ban() -> None:
+    options: Any = {"end": {3, 99}, "max_new_tokens": 3, "banned": [1, 46010], "banned_beginnings": [[2, 46010], [2]]}
+    for kind in (Beams, OfficialBeams):
+        beams = kind([7], BeamSearch(2, min_new_tokens=1), **options)
+        beams.advance(torch.zeros(1, 5))
+        assert {tokens[0] for tokens in beams.answers} == {0, 4}
+        with pytest.raises(DataError, match="A banned beginning has no tokens"):
+            kind([7], BeamSearch(2), **{**options, "banned_beginnings": [[]]})
+
+
+def test_the_authors_repeats_reach_back_into_padding() -> None:
+    """After padding 0 0, an answer 5 0 may not go on with what followed a 0 in the answer, nor 0 with 5."""
+    beams = OfficialBeams([7, 0, 0], BeamSearch(1, no_repeat_ngram=2), end={9}, max_new_tokens=9)
+    chosen = []
+    for token in (5, 0, 5, 6):
+        logits = torch.zeros(1, 10)
+        logits[0, token], logits[0, 6] = 9.0, 1.0
+        beams.advance(logits)
+        chosen.append(beams.answers[0][-1])
+    assert chosen == [5, 0, 6, 6]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sentencepiece import SentencePieceProcessor
+from small_ice import MODEL
 from support import TINY
 from typer.testing import CliRunner
 
@@ -180,34 +182,98 @@ def test_beams_fill_with_their_best_hypothesis(model: GLM, tokenizer: Tokenizer)
     assert "".join(pieces) == first.text
 
 
-class WordTokenizer(IceTokenizer):
-    """An official tokenizer as far as conventions go; a word is an id."""
+def official_model(vocab_size: int = 150528) -> GLM:
+    """One that only ever writes pieces of the small stand-in for the official tokenizer."""
+    config = TINY.model_copy(update={"hidden_size": 8, "ffn_size": 12, "vocab_size": vocab_size, "num_layers": 1})
+    network = build_model(config.model_copy(update={"conventions": "official"}), seed=4)
+    words = network.word_embeddings.weight.data
+    pieces = slice(20005, 20000 + len(SentencePieceProcessor(model_proto=MODEL)))
+    known = torch.randn(words[pieces].shape, generator=torch.Generator().manual_seed(5)) + 1
+    words[:] = -1
+    words[pieces] = known
+    network.final_layernorm.bias.data[:] = 4
+    return network.eval().requires_grad_(False)
 
-    def __init__(self) -> None:
-        self.special, self.vocab_size = SPECIAL, 64
 
-    def encode(self, text: str) -> list[int]:
-        return [int(word) for word in text.split()]
-
-    def decode(self, ids: Any, *, skip_special: bool = False) -> str:
-        return " ".join(map(str, ids))
+@pytest.fixture(scope="module")
+def official() -> tuple[GLM, Tokenizer]:
+    return official_model(), IceTokenizer(MODEL)
 
 
-def test_an_official_model_is_asked_as_the_authors_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = build_model(TINY.model_copy(update={"vocab_size": 66}), seed=1)
-    conventions = conventions_of(network, WordTokenizer())
-    assert conventions.end == {SPECIAL.eop, SPECIAL.eos}
-    assert (conventions.append_eos, conventions.banned, conventions.banned_after_gmask) == (True, (64, 65), ())
-    seen: list[Any] = []
+def test_an_official_model_is_asked_as_the_authors_do(official: tuple[GLM, Tokenizer]) -> None:
+    network, tokenizer = official
+    conventions = conventions_of(network, tokenizer)
+    assert conventions.end == {150005, 20002}
+    assert (conventions.append_eos, conventions.joins_space, conventions.beams) == (True, False, "glm130b")
+    assert (conventions.banned, conventions.banned_after_gmask) == (tuple(range(150008, 150528)), ())
+    context = make_context(tokenizer.encode_with_blanks("Hello [MASK] world"), tokenizer.special, append_eos=True)
+    expected = list(answer(network, context, end=conventions.end, max_new_tokens=3, banned=conventions.banned))
+    _, (first,) = fill(network, tokenizer, "Hello [MASK] world", max_new_tokens=3)
+    assert first.text.split() == tokenizer.decode(expected).split()
 
-    def watched(model: Any, ids: Sequence[int], *arguments: Any, **options: Any) -> Any:
-        seen.append((list(ids), options["decoding"]))
-        return fill_blanks(model, ids, *arguments, **options)
 
-    monkeypatch.setattr(FILL, "fill_blanks", watched)
-    fill(network, WordTokenizer(), "5 [MASK] 6", max_new_tokens=2, decoding=BeamSearch(2))
-    assert seen == [([5, SPECIAL.mask, 6], BeamSearch(2, compat="glm130b"))]
-    assert not conventions.joins_space
+def test_how_a_model_is_asked_follows_from_its_training_not_its_tokenizer(official: tuple[GLM, Tokenizer]) -> None:
+    network = build_model(official[0].config.model_copy(update={"conventions": "own"}), seed=0)
+    assert not conventions_of(network, official[1]).append_eos
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "after"),
+    [
+        ("the dog[MASK], and\nthe cat！", "the dog", ", and\nthe cat！"),
+        ("the dog [MASK], and", "the dog ", ", and"),
+        ("今天[MASK]很好。", "今天", "很好。"),
+        ("[MASK] and so on", "", " and so on"),
+    ],
+)
+def test_an_official_tokenizer_does_not_change_the_text_around_an_answer(
+    official: tuple[GLM, Tokenizer], text: str, before: str, after: str
+) -> None:
+    """Answers are given a space of their own only where there is none and a word needs one."""
+    pieces: list[str] = []
+    filled, (first,) = fill(*official, text, max_new_tokens=4, on_text=pieces.append)
+    assert filled == before + first.text + after
+    assert "".join(pieces) == first.text
+    starts_with_space = before == "the dog" and first.text.startswith(" ")
+    assert starts_with_space or not first.text.startswith(" ")
+
+
+def test_a_continuation_keeps_the_space_between_words(
+    official: tuple[GLM, Tokenizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, tokenizer = official
+    cat = tokenizer.encode("cat")
+    monkeypatch.setattr(FILL, "answer", lambda *_, **__: iter([*cat, *cat, 150005]))
+    assert generate(network, tokenizer, "The dog") == " cat cat"
+    assert generate(network, tokenizer, "The dog ") == "cat cat"
+    assert fill(network, tokenizer, "今天[MASK]很好")[0] == "今天cat cat很好"
+    assert fill(network, tokenizer, "a [MASK] b [MASK]")[0] == "a cat cat b cat cat"
+
+
+def test_each_answer_is_spoken_by_itself(model: GLM, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a character at the end of one answer does not join the beginning of the next; ends are not spoken."""
+    byte_ids = {tokenizer.piece(token): token for token in range(300)}
+    halves = iter([[byte_ids["<0xE4>"], byte_ids["<0xB8>"]], [byte_ids["<0xAD>"]]])
+    monkeypatch.setattr(FILL, "answer", lambda *_, **__: iter([*next(halves), tokenizer.special.eop]))
+    pieces: list[str] = []
+    filled, answers = fill(model, tokenizer, "a[MASK]b[MASK]c", on_text=pieces.append)
+    assert filled == "a\ufffdb\ufffdc"
+    assert [found.text for found in answers] == pieces == ["\ufffd", "\ufffd"]
+    assert all(found.ended for found in answers)
+
+
+def test_answers_found_out_of_order_go_to_their_places(
+    model: GLM, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = iter(["one", "two", "three"])
+    monkeypatch.setattr(FILL, "answer", lambda *_, **__: iter(tokenizer.encode(next(words))))
+    filled, answers = fill(model, tokenizer, "a[gMASK] b[MASK] c[sMASK] d")
+    assert filled == "athree bone ctwo d"
+    assert [(found.kind, found.text) for found in answers] == [
+        ("[MASK]", "one"),
+        ("[sMASK]", "two"),
+        ("[gMASK]", "three"),
+    ]
 
 
 def test_our_models_end_no_gmask_answer_within_a_document(model: GLM, tokenizer: Tokenizer) -> None:
@@ -237,11 +303,17 @@ def test_beams_on_the_command_line(model: GLM, tokenizer: Tokenizer, tmp_path: P
         run("generate", "An", *beams).stdout
         == "An" + generate(model, tokenizer, "An", max_new_tokens=4, decoding=decoding) + "\n"
     )
+    official = generate(model, tokenizer, "An", max_new_tokens=4, decoding=BeamSearch(3, 0.0, 2, 3, "glm130b"))
+    assert run("generate", "An", *beams, "--beam-rules", "official").stdout == "An" + official + "\n"
+    assert run("generate", "An", *beams, "--beam-rules", "corrected").stdout == run("generate", "An", *beams).stdout
     for options, words in (
         (("--beams", "2", "--temperature", "1"), "draws nothing"),
         (("--beams", "2", "--top-p", "0.5"), "draws nothing"),
         (("--min-tokens", "2"), "are for beam search"),
         (("--beams", "2", "--length-penalty", "99"), "Cannot search"),
+        (("--beams", "400000"), "There are 1 to 1000 beams"),
+        (("--beams", "2", "--beam-rules", "mine"), "--beam-rules mine is not known"),
+        (("--beam-rules", "official"), "--beam-rules is for beam search"),
     ):
         for command in ("fill", "generate"):
             error = run(command, "An [MASK].", *options).exception

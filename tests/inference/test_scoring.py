@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support import FIXTURES
 
+from glm130b.errors import DataError
 from glm130b.inference import (
     choice_item,
     choice_log_probs,
@@ -66,3 +67,23 @@ def test_perplexities() -> None:
     assert perplexity(8 * math.log(5), 8) == pytest.approx(5)
     assert official_perplexity(6.0, " two  words\n") == pytest.approx(math.exp(2))  # the empty word between counts
     assert official_perplexity(1e6, "word") == pytest.approx(math.exp(20))
+
+
+def test_fp16_windows_are_scored_in_fp32(reference: GLM) -> None:
+    network = deepcopy(reference).half()
+    case = MANIFEST["lm_window2"]
+    window = language_model_windows(case["document"], SPECIAL, **case["config"])[case["window"]]
+    loss = window_loss(network, window)
+    assert loss == pytest.approx(case["loss_sum"][0], abs=0.5)
+    assert loss != float(np.float16(loss))
+
+
+@pytest.mark.parametrize("token", [-1, 512])
+def test_choices_of_another_vocabulary(reference: GLM, token: int) -> None:
+    with pytest.raises(DataError, match="an id outside 0 to 511"):
+        choice_log_probs(reference, choice_item([9, 10], [[11, token]], SPECIAL, single_token=False))
+
+
+def test_perplexity_beyond_floats() -> None:
+    assert perplexity(1e6, 1) == math.inf
+    assert perplexity(700.0, 1) == math.exp(700)

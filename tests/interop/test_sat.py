@@ -102,6 +102,7 @@ def shapes(draw: st.DrawFn) -> tuple[ModelConfig, int, int]:
         vocab_size=common * draw(st.integers(1, 9)),
         max_sequence_length=32,
         rope_frequencies="fp16",
+        conventions="official",
     )
     return config, degree, other
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -31,6 +33,12 @@ _LENGTH_PENALTY = typer.Option(
     None, metavar="P", help="With beams: 0 compares probabilities; the larger, the better for long answers. Default 1."
 )
 _NO_REPEAT = typer.Option(None, min=0, metavar="N", help="With beams: let no N tokens in a row come twice.")
+_RULES = typer.Option(
+    None,
+    "--beam-rules",
+    metavar="RULES",
+    help="With beams: official or corrected; default official for official weights. See docs/differences.md.",
+)
 _MIN_TOKENS = typer.Option(None, min=0, metavar="N", help="With beams: at least so many tokens.")
 
 
@@ -48,15 +56,18 @@ def fill(
     length_penalty: float = _LENGTH_PENALTY,
     no_repeat_ngram: int = _NO_REPEAT,
     min_tokens: int = _MIN_TOKENS,
+    beam_rules: str = _RULES,
     bits: int = BITS,
     dtype: str = DTYPE,
     device: str = DEVICES,
 ) -> None:
-    """Fill the blanks of a text, from left to right."""
+    """Fill the blanks of a text: first each [MASK], then each [sMASK], then each [gMASK]."""
     from glm130b.inference import fill
 
     decoding = _decoding(temperature, top_k, top_p, seed, beams, length_penalty, no_repeat_ngram, min_tokens)
+    rules = _rules(beam_rules, beams)
     network, tokenizer = _load(model, bits, dtype, device)
+    decoding = rules(decoding, network, tokenizer)
     filled, answers = fill(network, tokenizer, _read(text), max_new_tokens=max_new_tokens, decoding=decoding)
     typer.echo(filled)
     for answer in answers:
@@ -75,6 +86,7 @@ def generate(
     length_penalty: float = _LENGTH_PENALTY,
     no_repeat_ngram: int = _NO_REPEAT,
     min_tokens: int = _MIN_TOKENS,
+    beam_rules: str = _RULES,
     bits: int = BITS,
     dtype: str = DTYPE,
     device: str = DEVICES,
@@ -83,7 +95,9 @@ def generate(
     from glm130b.inference import generate
 
     decoding = _decoding(temperature, top_k, top_p, seed, beams, length_penalty, no_repeat_ngram, min_tokens)
+    rules = _rules(beam_rules, beams)
     network, tokenizer = _load(model, bits, dtype, device)
+    decoding = rules(decoding, network, tokenizer)
     text, started = _read(text), False
 
     def show(piece: str) -> None:
@@ -118,6 +132,24 @@ def _load(model: Path, bits: int | None, dtype: str | None, device: str) -> tupl
     if dtype not in types:
         raise ConfigError(f"--dtype {dtype} is not known.", "Use fp16, bf16 or fp32.")
     return load(model, dtype=types[dtype], device=device, bits=cast("Bits | None", bits))
+
+
+def _rules(name: str | None, beams: int | None) -> Callable[[Decoding, GLM, Tokenizer], Decoding]:
+    from glm130b.errors import ConfigError
+    from glm130b.inference import BeamSearch, conventions_of
+
+    if name not in (None, "official", "corrected"):
+        raise ConfigError(f"--beam-rules {name} is not known.", "Use official or corrected.")
+    if name is not None and beams is None:
+        raise ConfigError("--beam-rules is for beam search.", "Add --beams 4, or leave it out.")
+
+    def choose(decoding: Decoding, network: GLM, tokenizer: Tokenizer) -> Decoding:
+        if not isinstance(decoding, BeamSearch):
+            return decoding
+        own = conventions_of(network, tokenizer).beams
+        return replace(decoding, compat={None: own, "official": "glm130b", "corrected": None}[name])
+
+    return choose
 
 
 def _decoding(

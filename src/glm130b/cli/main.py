@@ -25,7 +25,7 @@ app = typer.Typer(
 )
 app.command(short_help="Train a small model from nothing and report on it.")(demo.demo)
 app.command()(train.train)
-app.command()(fill.fill)
+app.command(short_help="Fill the blanks of a text.")(fill.fill)
 app.command()(fill.generate)
 app.command()(quantize.quantize)
 app.command(short_help="Convert official checkpoints and model folders.")(convert.convert)

@@ -35,6 +35,8 @@ class ModelConfig(Section):
     rope_base: Annotated[Number, Field(gt=1)] = 10000.0
     rope_frequencies: Literal["fp32", "fp16"] = "fp32"
     """Precision the inverse frequencies are rounded to; ``fp16`` is what the official code does."""
+    conventions: Literal["own", "official"] = "own"
+    """How the model is asked: as it is trained here, or as the authors' program asks the official one."""
     hidden_dropout: Annotated[Share, Field(ge=0, lt=1)] = 0.0
     """On both residual branches and on the embedding output."""
     attention_dropout: Annotated[Share, Field(ge=0, lt=1)] = 0.0

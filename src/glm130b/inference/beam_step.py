@@ -10,10 +10,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from glm130b.errors import ConfigError
+from glm130b.errors import ConfigError, DataError
 from glm130b.inference.sampling import EXCLUDED
 
 _MAX_PENALTY = 10.0
+_MAX_BEAMS = 1000
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class BeamSearch:
         length_penalty: 0 compares sums; the larger, the better for long answers.
         no_repeat_ngram: no n-gram of this length comes twice in text and answer; 0 for no such rule. An end
             token is always allowed.
-        min_new_tokens: the answer does not end before.
+        min_new_tokens: the answer does not end before so many, its end token not counted.
         compat: ``"glm130b"`` searches as the authors' program does, ``docs/differences.md`` says how that
             differs.
     """
@@ -40,14 +41,14 @@ class BeamSearch:
     compat: Literal["glm130b"] | None = None
 
     def __post_init__(self) -> None:
-        fits = self.num_beams >= 1 and self.no_repeat_ngram >= 0 and self.min_new_tokens >= 0
+        fits = 1 <= self.num_beams <= _MAX_BEAMS and self.no_repeat_ngram >= 0 and self.min_new_tokens >= 0
         if not fits or not abs(self.length_penalty) <= _MAX_PENALTY or self.compat not in (None, "glm130b"):
             raise ConfigError(
-                f"Cannot search with {self.num_beams} beams, length penalty {self.length_penalty}, "
-                f"no repeated {self.no_repeat_ngram}-gram, at least {self.min_new_tokens} tokens, "
-                f"compat {self.compat!r}.",
-                f"There is at least one beam, the penalty lies between -{_MAX_PENALTY:g} and {_MAX_PENALTY:g}, "
-                "the other numbers are not negative, and compat is None or 'glm130b'.",
+                f"Cannot search with {self.num_beams} beams, length penalty {self.length_penalty}, no repeated "
+                f"{self.no_repeat_ngram}-gram, at least {self.min_new_tokens} tokens, "
+                f"rules {self.compat or 'corrected'}.",
+                f"There are 1 to {_MAX_BEAMS} beams, the penalty lies between -{_MAX_PENALTY:g} and "
+                f"{_MAX_PENALTY:g}, the other numbers are not negative, and compat is None or 'glm130b'.",
             )
 
 
@@ -93,10 +94,15 @@ class Beams:
             end: tokens that end an answer.
             banned: tokens never to be chosen.
             banned_beginnings: no answer begins with any of these.
+
+        Raises:
+            DataError: a banned beginning is empty.
         """
         self.prompt, self.options, self.end = list(prompt), options, frozenset(end)
         self.max_new_tokens, self.banned = max_new_tokens, list(banned)
         self.banned_beginnings = [list(beginning) for beginning in banned_beginnings]
+        if not all(self.banned_beginnings):
+            raise DataError("A banned beginning has no tokens, so every answer begins with it.", "Leave it out.")
         self.answers: list[list[int]] = [[]]
         self.sums = [0.0]
         self.finished: list[Hypothesis] = []
@@ -132,7 +138,7 @@ class Beams:
                 sums.append(total)
             else:
                 break
-        if answers or self.finished:  # else nothing at all is allowed, and what there was is cut
+        if answers:  # else the answers that nothing may follow are kept, to be cut there
             self.answers, self.sums = answers, sums
         self.done = not answers or (len(self.finished) == self.options.num_beams and not self._can_improve())
         return parents
@@ -150,13 +156,14 @@ class Beams:
 
     def _excluded(self, logits: Tensor) -> Tensor:
         excluded = torch.zeros_like(logits, dtype=torch.bool)
-        excluded[:, self.banned] = True
+        words = range(logits.shape[1])
+        excluded[:, [token for token in self.banned if token in words]] = True
         if len(self.answers[0]) < self.options.min_new_tokens:
-            excluded[:, list(self.end)] = True
+            excluded[:, [token for token in self.end if token in words]] = True
         for row, tokens in enumerate(self.answers):
             excluded[row, list(self._repeating(tokens) - self.end)] = True
             for *start, last in self.banned_beginnings:
-                if tokens == start:
+                if tokens == start and last in words:
                     excluded[row, last] = True
         return excluded
 

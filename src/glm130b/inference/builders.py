@@ -108,10 +108,11 @@ def choice_item(
 ) -> ChoiceItem:
     """A question whose choices are scored in one pass.
 
-    A text that with all choices and two tokens more exceeds ``max_seq_length`` loses its beginning; a
-    blank is appended unless it holds one. The text sees all of itself and no choice. Each choice is sop and
-    its tokens but the last. The positions of a choice all equal the blank's with [MASK], and count on from
-    the text's length with [gMASK], for every choice anew.
+    A text that with all choices and two tokens more exceeds ``max_seq_length`` loses its beginning; choices
+    of one token count as one token together, in either form, so that the row may be longer by the rest. A
+    blank is appended unless the text holds one. The text sees all of itself and no choice. Each choice is
+    sop and its tokens but the last. The positions of a choice all equal the blank's with [MASK], and count on
+    from the text's length with [gMASK], for every choice anew.
 
     Args:
         single_token: all choices are one token and are read from the row of one sop; to be decided for the
@@ -128,7 +129,8 @@ def choice_item(
     if single_token and not all_single_token([choices]):
         raise DataError("A choice in single-token form has several tokens.", "Use the other form for the data set.")
     kind = special.gmask if use_task_mask else special.mask
-    tokens = _keep_end(text, max_seq_length - 2 - (1 if single_token else sum(map(len, choices))), kind)
+    needed = 1 if all_single_token([choices]) else sum(map(len, choices))
+    tokens = _keep_end(text, max_seq_length - 2 - needed, kind)
     appended = kind not in tokens
     if appended:
         tokens.append(kind)

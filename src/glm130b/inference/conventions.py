@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from glm130b.model import GLM
-from glm130b.tokenization import IceTokenizer, Tokenizer
+from glm130b.tokenization import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Conventions:
         banned_after_gmask: nor these in answers to [gMASK].
         append_eos: end a prompt that does not end in a blank with eos.
         joins_space: a space before a blank belongs to the answer.
-        beams: what ``BeamSearch.compat`` is for this model in ``fill`` and ``generate``.
+        beams: what ``BeamSearch.compat`` the command line takes unless told otherwise.
     """
 
     end: frozenset[int]
@@ -31,7 +31,7 @@ class Conventions:
 
 
 def conventions_of(model: GLM, tokenizer: Tokenizer) -> Conventions:
-    """The authors' interactive program's for an official model, known by its tokenizer; else our own training's.
+    """The authors' interactive program's for an official model; else our own training's.
 
     No model writes an id that only pads the embedding; the authors' may, and they could not print it. Our
     models write no special token either but those that end an answer, and of these not eop after [gMASK]: in
@@ -39,7 +39,7 @@ def conventions_of(model: GLM, tokenizer: Tokenizer) -> Conventions:
     """
     special = tokenizer.special
     padding = tuple(range(tokenizer.vocab_size, model.config.vocab_size))
-    if isinstance(tokenizer, IceTokenizer):
+    if model.config.conventions == "official":
         return Conventions(end=frozenset({special.eop, special.eos}), banned=padding, append_eos=True, beams="glm130b")
     end = frozenset({special.eop, special.eos, special.eod})
     return Conventions(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -34,6 +36,19 @@ class BlankAnswer:
     """Whether the model ended its answer, rather than running into a limit."""
 
 
+class Listener(Protocol):
+    """What ``fill_blanks`` tells of its answers while it goes on."""
+
+    def begin(self, context: Context) -> None:
+        """The blank of this context is answered next."""
+
+    def token(self, token_id: int) -> None:
+        """The answer goes on; never with an end token."""
+
+    def end(self) -> None:
+        """The answer is complete."""
+
+
 def fill_blanks(
     model: GLM,
     ids: Sequence[int],
@@ -43,7 +58,7 @@ def fill_blanks(
     max_new_tokens: int = 128,
     max_length: int | None = None,
     decoding: Decoding | None = None,
-    on_token: Callable[[int], None] | None = None,
+    listener: Listener | None = None,
 ) -> tuple[list[int], list[tuple[int, list[int], bool]]]:
     """Fill every blank of a text, one after the other; each answer is text to those that follow.
 
@@ -54,7 +69,7 @@ def fill_blanks(
         max_length: at most this many tokens of text and answer together; default the model's length. A blank
             that it leaves no room for gets an empty answer.
         decoding: default greedy; with beams, the best hypothesis is the answer.
-        on_token: is given each answer token, as it comes or, with beams, when the answer is found.
+        listener: is told of each answer as it comes or, with beams, when it is found.
 
     Returns:
         The filled text; and for each blank, in the order filled, its id, its answer without the end token
@@ -69,11 +84,15 @@ def fill_blanks(
         budget = max_new_tokens
         if max_length is not None:
             budget = min(budget, max_length - len(context.tokens))
+        if listener is not None:
+            listener.begin(context)
         found: list[int] = []
         for token in _answer(model, context, conventions, decoding, budget, generator):
             found.append(token)
-            if on_token is not None and token not in conventions.end:
-                on_token(token)
+            if listener is not None and token not in conventions.end:
+                listener.token(token)
+        if listener is not None:
+            listener.end()
         ended = bool(found) and found[-1] in conventions.end
         if ended:
             found.pop()
@@ -119,12 +138,16 @@ def fill(
 ) -> tuple[str, list[BlankAnswer]]:
     """Fill the ``[MASK]``, ``[sMASK]`` and ``[gMASK]`` blanks of a text.
 
-    For models trained here, a space before a blank belongs to the answer, as it did in training. An official
-    model is asked as the authors ask it, with their beams (see ``conventions_of``).
+    The model is asked as it was trained, an official one as the authors ask it (see ``conventions_of``). For
+    models trained here, a space before a blank belongs to the answer, as it did in training.
 
     Args:
         decoding: default greedy; with beams, the best hypothesis is the answer.
         on_text: is given each answer as it comes, piece by piece.
+
+    Returns:
+        The text as it was given, with the answers in the places of its blanks; and the answers in the order
+        they were found.
 
     Raises:
         DataError: there is no blank, or the text is longer than the model.
@@ -153,6 +176,40 @@ def generate(
     return _run(model, tokenizer, text + "[gMASK]", max_new_tokens, decoding, on_text)[1][0].text
 
 
+class _Speaker:
+    """Turns answers into text as they come, each as what follows the text before its blank."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, without_space: Sequence[bool], on_text: Callable[[str], None] | None
+    ) -> None:
+        """Speak; answer n drops a space that it begins with if ``without_space[n]``."""
+        self._tokenizer, self._without_space, self._on_text = tokenizer, without_space, on_text
+        self.texts: list[str] = []
+
+    def begin(self, context: Context) -> None:
+        self._decoder = self._tokenizer.stream_decoder()
+        self._decoder.skip(context.tokens[: context.blank])
+        self.texts.append("")
+
+    def token(self, token_id: int) -> None:
+        self._say(self._decoder.push(token_id))
+
+    def end(self) -> None:
+        self._say(self._decoder.finish())
+
+    def _say(self, text: str) -> None:
+        if not self.texts[-1] and self._without_space[len(self.texts) - 1]:
+            text = text.removeprefix(" ")
+        self.texts[-1] += text
+        if self._on_text is not None and text:
+            self._on_text(text)
+
+
+def _wants_no_space(before: str) -> bool:
+    """Whether a word after this text needs no space: there is one, or it is Chinese."""
+    return not before or before[-1].isspace() or unicodedata.east_asian_width(before[-1]) in "WF"
+
+
 def _run(
     model: GLM,
     tokenizer: Tokenizer,
@@ -164,21 +221,24 @@ def _run(
     conventions = conventions_of(model, tokenizer)
     if conventions.joins_space:
         text = re.sub(rf" (?={_BLANK.pattern})", "", text)
-    if isinstance(decoding, BeamSearch) and conventions.beams:
-        decoding = replace(decoding, compat=conventions.beams)
-    decoder = tokenizer.stream_decoder()
-    filled, answers = fill_blanks(
+    ids = tokenizer.encode_with_blanks(text)
+    parts = _BLANK.split(text)
+    places = blanks_in_order(ids, tokenizer.special)
+    order = [sorted(places).index(place) for place in places]
+    speaker = _Speaker(tokenizer, [not conventions.joins_space and _wants_no_space(parts[n]) for n in order], on_text)
+    _, answers = fill_blanks(
         model,
-        tokenizer.encode_with_blanks(text),
+        ids,
         tokenizer.special,
         conventions,
         max_new_tokens=max_new_tokens,
         decoding=decoding,
-        on_token=None if on_text is None else lambda token: on_text(decoder.push(token)),
+        listener=speaker,
     )
-    if on_text is not None:
-        on_text(decoder.finish())
+    filled = [parts[0]]
+    for n in range(len(order)):
+        filled += [speaker.texts[order.index(n)], parts[n + 1]]
     names = tokenizer.special.names()
-    return tokenizer.decode(filled), [
-        BlankAnswer(names[kind], tokenizer.decode(found), ended) for kind, found, ended in answers
+    return "".join(filled), [
+        BlankAnswer(names[kind], said, ended) for (kind, _, ended), said in zip(answers, speaker.texts, strict=True)
     ]

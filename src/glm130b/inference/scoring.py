@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import torch
 import torch.nn.functional as F
 
+from glm130b.errors import DataError
 from glm130b.inference.builders import ChoiceItem, Window
 from glm130b.inference.context import pad_rows
 from glm130b.model import GLM
 
+_LARGEST_EXPONENT = math.log(sys.float_info.max)
 _LOGITS_ROWS = 256
 """So many rows of logits are held at once."""
 
@@ -19,8 +22,16 @@ _LOGITS_ROWS = 256
 def choice_log_probs(model: GLM, item: ChoiceItem) -> list[float]:
     """Sum, not mean, of the log-probabilities of each choice's tokens; softmax and sum are in FP32.
 
-    The authors answer with the largest.
+    The authors answer with the largest. A row longer than the model's length is scored all the same, as
+    rotary positions allow.
+
+    Raises:
+        DataError: a choice holds an id that the model does not have.
     """
+    if not all(0 <= token < model.config.vocab_size for choice in item.choices for token in choice):
+        raise DataError(
+            f"A choice holds an id outside 0 to {model.config.vocab_size - 1}.", "Use the model's own tokenizer."
+        )
     columns = pad_rows([item], multiple=1, device=model.word_embeddings.weight.device)
     rows = sorted({row for choice in item.rows for row in choice})
     logits = model(*columns, rows=torch.tensor(rows, device=columns.device))
@@ -45,8 +56,9 @@ def window_loss(model: GLM, window: Window) -> float:
 
 
 def perplexity(loss_sum: float, tokens: int) -> float:
-    """Per token: exp(summed loss / number of tokens)."""
-    return math.exp(loss_sum / tokens)
+    """Per token: exp(summed loss / number of tokens); infinite beyond what a float can hold."""
+    mean = loss_sum / tokens
+    return math.exp(mean) if mean < _LARGEST_EXPONENT else math.inf
 
 
 def official_perplexity(loss_sum: float, text: str) -> float:

@@ -92,7 +92,7 @@ def open_sat(path: Path, config: str | None = None, *, to_inspect: bool = False)
     bits = _check_tensors(ranks, found)
     if found.num_heads % len(ranks):
         raise ModelError(f"{path} has {len(ranks)} ranks, but {found.num_heads} heads.", "Give its own --config.")
-    return SatCheckpoint(path, iteration, ranks, found.model_copy(update={"rope_frequencies": "fp16"}), bits)
+    return SatCheckpoint(path, iteration, ranks, found, bits)
 
 
 def read_sat(path: Path, config: str | None = None) -> dict[str, Tensor]:

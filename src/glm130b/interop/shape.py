@@ -20,6 +20,12 @@ _OTHER_NAMES = {
     "padded_vocab_size": "vocab_size",
     "max_position_embeddings": "max_sequence_length",
 }
+_AS_AUTHORS: dict[str, Any] = {
+    "rope_frequencies": "fp16",
+    "conventions": "official",
+    "hidden_dropout": 0.0,
+    "attention_dropout": 0.0,
+}
 UNKNOWN_HEADS = 0
 _HOW = "Give --config with a preset, or a JSON file with at least num_heads."
 
@@ -48,7 +54,8 @@ def sizes_of(infos: Mapping[str, TensorInfo], origin: str) -> dict[str, int]:
 
 
 def config_for(sizes: Mapping[str, int], given: str | None, origin: str, *, to_inspect: bool = False) -> ModelConfig:
-    """The whole configuration.
+    """The whole configuration of an official checkpoint: with FP16-rounded rotary frequencies and the authors'
+    conventions, unless a JSON file says otherwise.
 
     Args:
         sizes: what the tensors tell.
@@ -62,14 +69,14 @@ def config_for(sizes: Mapping[str, int], given: str | None, origin: str, *, to_i
         official = load_config(_OFFICIAL).run.model
         if any(getattr(official, key) != value for key, value in sizes.items()):
             if to_inspect:
-                return official.model_copy(update={**sizes, "num_heads": UNKNOWN_HEADS})
+                return official.model_copy(update={**sizes, **_AS_AUTHORS, "num_heads": UNKNOWN_HEADS})
             raise ConfigError(
                 f"{origin} has {', '.join(f'{key} {value}' for key, value in sizes.items())}, which is not GLM-130B, "
                 "and its files do not say how many heads.",
                 _HOW,
             )
-        return _inference_only(official)
-    fields = _read(given)
+        return official.model_copy(update=_AS_AUTHORS)
+    fields = _AS_AUTHORS | _read(given)
     for key, value in sizes.items():
         if fields.setdefault(key, value) != value:
             raise ConfigError(f"{given} says {key} {fields[key]}, {origin} has {value}.", "Give its own configuration.")
@@ -77,21 +84,17 @@ def config_for(sizes: Mapping[str, int], given: str | None, origin: str, *, to_i
         raise ConfigError(f"{given} does not say num_heads.", _HOW)
     fields.setdefault("max_sequence_length", load_config(_OFFICIAL).run.model.max_sequence_length)
     try:
-        return _inference_only(ModelConfig.model_validate(fields))
+        return ModelConfig.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise ConfigError(f"{given}: {place} {first['msg']}.".replace(":  ", ": "), _HOW) from None
 
 
-def _inference_only(config: ModelConfig) -> ModelConfig:
-    return config.model_copy(update={"hidden_dropout": 0.0, "attention_dropout": 0.0})
-
-
 def _read(given: str) -> dict[str, Any]:
     path = Path(given)
     if given in preset_names() or path.suffix in (".yaml", ".yml"):
-        return load_config(given).run.model.model_dump()
+        return load_config(given).run.model.model_dump(exclude=set(_AS_AUTHORS))
     if path.is_dir():
         path = path / "config.json"
     try:

@@ -92,7 +92,8 @@ class IceTokenizer(Tokenizer):
                 piece that the options need is missing or one that they add is there, or an option has
                 no such value.
         """
-        if newlines not in (None, "space", "piece") or generation not in (1, 2) or not isinstance(dummy_prefix, bool):
+        known = newlines in (None, "space", "piece") and generation in (1, 2) and type(generation) is int
+        if not known or not isinstance(dummy_prefix, bool):
             raise DataError(
                 f"newlines={newlines!r}, generation={generation!r}, dummy_prefix={dummy_prefix!r} is not possible.",
                 "Choose 'space' or 'piece', 1 or 2, true or false, as arguments or in tokenizer_config.json.",

@@ -177,6 +177,15 @@ class StreamDecoder:
         """
         return self._decoder.decode(self._spell(token_id))
 
+    def skip(self, ids: Iterable[int]) -> None:
+        """Take note of ids whose text is known already; what ``push`` returns next is what they are followed by.
+
+        Raises:
+            DataError: an id is not in the vocabulary.
+        """
+        for token_id in ids:
+            self._spell(token_id)
+
     def finish(self) -> str:
         """Return what was held back (U+FFFD for an incomplete character) and start afresh."""
         rest = self._decoder.decode(b"", final=True)
