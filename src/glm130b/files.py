@@ -97,7 +97,7 @@ class Progress:
             found = json.loads((self.folder / _PROGRESS).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        if found.get("job") != self._job:
+        if not isinstance(found, dict) or found.get("job") != self._job:
             return False
         self._parts = {part: facts for part, facts in found["parts"].items() if (self.folder / part).is_file()}
         return True
@@ -116,22 +116,28 @@ def resumable_folder(path: Path, job: dict[str, Any]) -> Iterator[Progress]:
     """
     refuse_existing(path)
     partial = partial_path(path)
+    progress = Progress(partial, job)
     try:
         partial.mkdir(parents=True, exist_ok=True)
         with folder_lock(partial, f"Another process is writing {path}."):
-            progress = Progress(partial, job)
             if not progress.resume():
                 for child in partial.iterdir():
                     if child.name != _LOCK:
                         shutil.rmtree(child) if child.is_dir() else child.unlink()
                 progress._save()
-            yield progress
+            try:
+                yield progress
+            except GLMError as error:
+                if progress.num_bytes:
+                    kept = f"{error.next_step} What was finished is kept in {partial}."
+                    raise type(error)(error.problem, kept) from None
+                shutil.rmtree(partial)
+                raise
             for file in sorted(partial.rglob("*")):
                 _sync(file)
-            (partial / _PROGRESS).unlink()
             (partial / _LOCK).unlink()
-            _sync(partial)
             partial.rename(path)
+            (path / _PROGRESS).unlink()
             _sync(path.parent)
     except (OSError, SafetensorError) as error:
         raise disk_error(path, error) from error
@@ -160,9 +166,16 @@ def folder_lock(folder: Path, refusal: str) -> Iterator[None]:
 
 
 def refuse_existing(path: Path) -> None:
-    """Raise DataError if there is something at ``path`` that would be overwritten."""
-    if path.exists():
-        raise DataError(f"{path} exists already.", "Choose another name, or remove it first.")
+    """Raise DataError if there is something at ``path`` that would be overwritten, or it is no name for a new one."""
+    if path.name in ("", ".."):
+        raise DataError(f"{path} is not the name of a new folder or file.", "Choose another name.")
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise disk_error(path, error) from error
+    raise DataError(f"{path} exists already.", "Choose another name, or remove it first.")
 
 
 def check_free_space(path: Path, needed: int, purpose: str, remedy: str) -> None:
@@ -209,7 +222,7 @@ def read_json(path: Path, error: type[GLMError]) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise error(f"{path} is missing.", "The folder is incomplete; make or copy it again.") from None
-    except (ValueError, UnicodeDecodeError) as fault:
+    except (ValueError, OSError) as fault:
         raise error(f"{path} is not valid JSON ({fault}).", "Make or copy it again.") from None
 
 

@@ -62,6 +62,7 @@ def test_from_the_parts_to_an_answer(glm: Glm, official: Path, tmp_path: Path) -
     done = glm("convert", tmp_path / "folder", tmp_path / "back", "--to", "sat", "--tp", 2)
     assert done.code == 0, done
     assert (tmp_path / "back" / "latest").read_text() == "1"
+    assert len(done.out.splitlines()) == 1
     state = torch.load(tmp_path / "back" / "1" / "mp_rank_01_model_states.pt", weights_only=True)["module"]
     assert state["transformer.word_embeddings.weight"].shape == (75264, 8)
     assert state["transformer.layers.1.mlp.dense_h_to_4h.weight"].dtype == torch.int8
@@ -111,6 +112,25 @@ def test_damage_is_shown_and_ends_with_5(glm: Glm, official: Path, tmp_path: Pat
     file.write_bytes(content)
     seen = glm("inspect", tmp_path / "x", "--verify")
     assert seen.code == 5
+    assert "layout          model folder" in seen.out
     assert "damaged: final_layernorm.bias" in seen.out
-    assert "1 of the 1 files" in seen.err
+    assert "1 of the 2 files" in seen.err
     assert glm("inspect", tmp_path / "x").code == 0
+    file.write_bytes(content[:-1])
+    seen = glm("inspect", tmp_path / "x", "--verify")
+    assert seen.code == 5
+    assert "bytes instead of" in seen.out
+    assert "config.json" in seen.out
+
+
+def test_what_the_official_layout_cannot_say_is_said(glm: Glm, refused: Refused, trained: Path, tmp_path: Path) -> None:
+    done = glm("convert", trained, tmp_path / "out", "--to", "sat")
+    assert done.code == 0, done
+    assert "Its rotary frequencies are exact; the official code rounds them" in done.out
+    assert "Its weights were rounded to FP16." in done.out
+    assert "cannot be read" in refused(5, "inspect", tmp_path / ("x" * 300))
+    assert "Cannot write" in refused(6, "convert", trained, tmp_path / ("x" * 300), "--to", "sat")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert "exists already" in refused(4, "convert", trained, tmp_path / "link", "--to", "sat")
+    assert "is not the name of a new folder" in refused(4, "convert", trained, tmp_path / "no" / "..", "--to", "sat")
+    assert "is a file" in refused(5, "inspect", tmp_path / "out" / "latest")

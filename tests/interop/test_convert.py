@@ -134,10 +134,27 @@ def test_another_job_begins_anew(tmp_path: Path) -> None:
     assert contents(tmp_path / "out") == contents(tmp_path / "expected")
 
 
+def test_what_is_left_when_the_source_turns_out_damaged(tmp_path: Path) -> None:
+    """Nothing if nothing was finished; else what was, and the message says where."""
+    for name, kept in (("layers.2.mlp.dense_4h_to_h.weight", True), ("word_embeddings.weight", False)):
+        source = Path(shutil.copytree(TP4, tmp_path / name))
+        file = source / "49300" / "mp_rank_02_model_states.pt"
+        content = bytearray(file.read_bytes())
+        tensor = torch.load(file, weights_only=True)["module"][f"transformer.{name}"]
+        content[content.index(tensor.numpy().tobytes()) + 8] ^= 1
+        file.write_bytes(content)
+        with pytest.raises(ModelError, match=rf"mp_rank_02.* is damaged: the bytes of transformer.{name}") as caught:
+            convert(source, tmp_path / "out", to="folder", config=FIXTURE_CONFIG, max_shard_bytes=SHARD)
+        assert partial_path(tmp_path / "out").exists() == kept
+        assert ("What was finished is kept in" in caught.value.next_step) == kept
+        shutil.rmtree(partial_path(tmp_path / "out"), ignore_errors=True)
+
+
 def test_two_at_once(tmp_path: Path) -> None:
     def second(_: int) -> None:
         with pytest.raises(ResourceError, match="Another process is writing"):
             run(tmp_path / "out")
+        assert (partial_path(tmp_path / "out") / "progress.json").exists()
         raise Interrupt
 
     with pytest.raises(Interrupt):
@@ -168,7 +185,7 @@ def test_refusals(tmp_path: Path) -> None:
         convert(small, tmp_path / "out", to="folder", bits=4, config=FIXTURE_CONFIG)
     convert(small, tmp_path / "small", to="folder", bits=8, config=FIXTURE_CONFIG)
     with pytest.raises(
-        ModelError, match="has 2 scales a row, one for each rank it was quantised on; a file of 1 ranks"
+        ModelError, match=r"has 2 scales a row, one for each rank it was quantised on; a file of 1 ranks"
     ):
         convert(tmp_path / "small", tmp_path / "out", to="sat", tensor_parallel=1)
     with pytest.raises(ConfigError, match=r"has a config.json of its own"):
@@ -203,8 +220,9 @@ def test_checksums_of_files_and_tensors(tmp_path: Path) -> None:
         file.name: file.stat().st_size for file in (tmp_path / "out").glob("*.safetensors")
     }
     assert index["tensor_sha256"].keys() == index["weight_map"].keys()
-    checks = list(verify(tmp_path / "out"))
-    assert [check.fault for check in checks] == [None] * len(index["shards"])
+    config, *checks = verify(tmp_path / "out")
+    assert config.path.name == "config.json"
+    assert [check.fault for check in (config, *checks)] == [None] * (1 + len(index["shards"]))
     for check in checks:
         done = subprocess.run(["sha256sum", check.path], capture_output=True, text=True, check=True)
         assert done.stdout.split()[0] == check.sha256 == index["shards"][check.path.name]["sha256"]
@@ -234,13 +252,119 @@ def test_a_flipped_bit_is_reported_by_name(tmp_path: Path) -> None:
     load_model(tmp_path / "out", verify=False)
 
 
-def test_a_truncated_shard_is_reported_by_name(tmp_path: Path) -> None:
+def test_damaged_shards_are_reported_by_name(tmp_path: Path) -> None:
+    """All of them, whatever else is wrong."""
     run(tmp_path / "out")
-    file = sorted((tmp_path / "out").glob("*.safetensors"))[2]
-    file.write_bytes(file.read_bytes()[:-1])
-    for look in (describe, load_model, lambda path: list(verify(path))):
-        with pytest.raises(ModelError, match=f"{file.name} is truncated or damaged"):
+    files = sorted((tmp_path / "out").glob("*.safetensors"))
+    files[1].write_bytes(files[1].read_bytes()[:-1])
+    content = bytearray(files[2].read_bytes())
+    content[-1] ^= 8
+    files[2].write_bytes(content)
+    files[3].unlink()
+    files[4].write_bytes(b"x" * files[4].stat().st_size)
+    faults = {check.path.name: check.fault for check in verify(tmp_path / "out") if check.fault}
+    assert faults.keys() == {file.name for file in files[1:5]}
+    assert "bytes instead of" in (faults[files[1].name] or "")
+    assert "damaged: layers" in (faults[files[2].name] or "")
+    assert faults[files[3].name] == "missing"
+    assert faults[files[4].name] == f"damaged: {files[4].name}"
+    for look in (describe, load_model):
+        with pytest.raises(ModelError, match=f"{files[1].name} is truncated or damaged"):
             look(tmp_path / "out")
+
+
+def edit(file: Path, change: Any) -> None:
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("config.json", lambda config: config.update(num_layers=2), "holds layers.2.* which the model does not have"),
+        ("config.json", lambda config: config.update(num_layers=4), "lacks layers.3"),
+        (
+            "config.json",
+            lambda config: config.update(vocab_size=56),
+            r"word_embeddings.weight is \[512, 64\]",
+        ),
+        (
+            "config.json",
+            lambda config: config.update(quantization=None),
+            "is of type torch.int8",
+        ),
+        ("config.json", lambda config: config["quantization"].update(bits=4), "is .* the model wants"),
+        ("config.json", lambda config: config["quantization"].update(scale_shards=-1), "does not describe a model"),
+        (INDEX, lambda index: index["weight_map"].pop("final_layernorm.bias"), "do not speak of the same"),
+        (INDEX, lambda index: index["tensor_sha256"].pop("final_layernorm.bias"), "do not speak of the same"),
+        (INDEX, lambda index: index.pop("tensor_sha256"), "do not speak of the same"),
+        (INDEX, lambda index: index["shards"].update(other=index["shards"].popitem()[1]), "do not speak of the same"),
+        (INDEX, lambda index: index.update(weight_map={}), "do not speak of the same"),
+        (INDEX, lambda index: index.update(weight_map=3), "is not an index"),
+    ],
+)
+def test_a_folder_that_contradicts_itself_is_refused(file: str, change: Any, message: str, tmp_path: Path) -> None:
+    """By whatever opens it; nothing is made of it."""
+    run(tmp_path / "a", bits=8)
+    edit(tmp_path / "a" / file, change)
+    for look in (describe, load_model, lambda path: convert(path, tmp_path / "b", to="sat")):
+        with pytest.raises(ModelError, match=message):
+            look(tmp_path / "a")
+    assert not (tmp_path / "b").exists()
+    if file == "config.json":
+        assert [check.path.name for check in verify(tmp_path / "a") if check.fault] == ["config.json"]
+
+
+def test_a_wrong_digest_in_the_index_is_a_fault(tmp_path: Path) -> None:
+    run(tmp_path / "a")
+    edit(tmp_path / "a" / INDEX, lambda index: index["tensor_sha256"].update({"final_layernorm.bias": "0" * 64}))
+    assert [check.fault for check in verify(tmp_path / "a") if check.fault] == ["damaged: final_layernorm.bias"]
+
+
+def test_folders_of_an_earlier_version_have_no_checksums(tmp_path: Path) -> None:
+    run(tmp_path / "a")
+    for key in ("shards", "tensor_sha256", "config_sha256"):
+        edit(tmp_path / "a" / INDEX, lambda index, key=key: index.pop(key))
+    load_model(tmp_path / "a")
+    assert {check.fault for check in verify(tmp_path / "a")} == {
+        None,
+        "no SHA-256 recorded: written by an earlier version",
+    }
+
+
+def test_what_only_a_folder_can_say(tmp_path: Path) -> None:
+    run(tmp_path / "a")
+    edit(tmp_path / "a" / "config.json", lambda config: config.update(rope_base=500.0))
+    with pytest.raises(ConfigError, match="the official code knows 1e-05 and 10000 alone"):
+        convert(tmp_path / "a", tmp_path / "b", to="sat")
+    small = FIXTURES / "checkpoints" / "tp2-int8"
+    with pytest.raises(ConfigError, match="is quantised for 2 ranks already"):
+        convert(small, tmp_path / "b", to="folder", bits=8, tensor_parallel=4, config=FIXTURE_CONFIG)
+    notes = convert(small, tmp_path / "b", to="folder", bits=8, tensor_parallel=2, config=FIXTURE_CONFIG)
+    assert notes == ["It has no tokenizer: put ice_text.model into it before filling blanks."]
+
+
+def test_a_kill_before_the_name_is_given_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path / "whole")
+
+    def stop(*_: Any) -> None:
+        raise Interrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", stop)
+        with pytest.raises(Interrupt):
+            run(tmp_path / "out")
+    again: list[int] = []
+    run(tmp_path / "out", on_bytes=again.append)
+    assert again == []
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    (tmp_path / ".partial-odd").mkdir()
+    (tmp_path / ".partial-odd" / "progress.json").write_text("[]")
+    run(tmp_path / "odd")
 
 
 def test_descriptions(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def convert(
     from glm130b.interop import convert, describe
 
     with copying() as (on_start, on_bytes):
-        convert(
+        notes = convert(
             source,
             destination,
             to=to.value,
@@ -71,5 +71,5 @@ def convert(
         )
     written = describe(destination, config if to == To.SAT else None)
     typer.echo(f"Wrote {destination}: {written.layout}, {written.precision}, {size_text(written.num_bytes)}.")
-    if to == To.FOLDER and written.tokenizer == "none":
-        typer.echo("It has no tokenizer: put ice_text.model into it before filling blanks.")
+    for note in notes:
+        typer.echo(note)

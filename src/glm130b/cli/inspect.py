@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from glm130b.errors import ModelError
+
+if TYPE_CHECKING:
+    from glm130b.interop import Description
 
 
 def inspect(
@@ -20,9 +24,29 @@ def inspect(
 ) -> None:
     """Show what lies in a folder of weights: layout, sizes, precision, checksums."""
     from glm130b import interop
+
+    try:
+        _describe(interop.describe(path, config))
+        broken = None
+    except ModelError as error:
+        if not verify:
+            raise
+        broken = error
+    faults = count = 0
+    for file in interop.verify(path) if verify else interop.describe(path, config).files:
+        count += 1
+        faults += file.fault is not None
+        state = file.fault or ("verified" if verify else "")
+        typer.echo(f"  {file.path.name}  {file.size:>15,}  {file.sha256 or '(--verify computes it)'}  {state}".rstrip())
+    if faults:
+        raise ModelError(f"{faults} of the {count} files of {path} are not as they were written.", "Copy them again.")
+    if broken is not None:
+        raise broken
+
+
+def _describe(found: Description) -> None:
     from glm130b.files import size_text
 
-    found = interop.describe(path, config)
     model, (name, num_bytes) = found.config, found.largest
     known = found.num_heads is not None
     rows = {
@@ -41,13 +65,3 @@ def inspect(
     }
     for label, text in rows.items():
         typer.echo(f"{label:<16}{text}")
-    faults = 0
-    for file in interop.verify(path, config) if verify else found.files:
-        faults += file.fault is not None
-        state = file.fault or ("verified" if verify else "")
-        typer.echo(f"  {file.path.name}  {file.size:>15,}  {file.sha256 or '(--verify computes it)'}  {state}".rstrip())
-    if faults:
-        raise ModelError(
-            f"{faults} of the {len(found.files)} files of {found.path} are not as they were written.",
-            "Copy them again.",
-        )

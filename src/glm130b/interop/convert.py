@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import Tensor
 
+from glm130b import __version__
 from glm130b.config import ModelConfig
 from glm130b.errors import ConfigError, ModelError
 from glm130b.files import check_free_space, partial_path, refuse_existing, resumable_folder
+from glm130b.interop.expected import check_tensors, expected_tensors
 from glm130b.interop.sat import is_sat, open_sat, rank_source, write_ranks
 from glm130b.interop.sharding import Whole
 from glm130b.model import (
+    INDEX,
     MAX_SHARD_BYTES,
     Bits,
     FolderTensors,
@@ -29,6 +33,7 @@ from glm130b.tokenization import Tokenizer
 
 Layout = Literal["folder", "sat"]
 _ICETK_FILE = "ice_text.model"
+_EPSILON, _ROPE_BASE = 1e-5, 10000.0
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,17 @@ def resolve(path: str | Path) -> Path:
         ModelError: neither.
     """
     path = Path(path)
-    if (path / "config.json").is_file() or is_sat(path):
-        return path
-    if found := checkpoints(path):
-        return found[-1]
-    if path.exists():
+    try:
+        if (path / "config.json").is_file() or is_sat(path):
+            return path
+        if found := checkpoints(path):
+            return found[-1]
+        there = path.exists()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}).", "Check its name.") from None
+    if path.is_file():
+        raise ModelError(f"{path} is a file.", "Give the folder it lies in.")
+    if there:
         raise ModelError(
             f"{path} holds neither config.json nor checkpoints/step-* nor, as official checkpoints do, latest.",
             "Give a model folder, a run that has saved, or the folder with `latest` in it.",
@@ -68,7 +79,9 @@ def resolve(path: str | Path) -> Path:
         raise ModelError(
             f"{path} is not complete: a conversion or a save was interrupted.", "Run the same command again to go on."
         )
-    raise ModelError(f"There is no model folder {path}.", "`glm demo` or `glm train` makes one.")
+    raise ModelError(
+        f"There is no model folder {path}.", "Check its name; `glm demo`, `glm train` and `glm convert` make one."
+    )
 
 
 def open_model(path: str | Path, config: str | None = None, *, verify: bool = True, to_inspect: bool = False) -> Opened:
@@ -83,7 +96,7 @@ def open_model(path: str | Path, config: str | None = None, *, verify: bool = Tr
         ConfigError: the configuration of an official checkpoint is not known.
     """
     path = resolve(path)
-    if is_sat(path):
+    if is_sat(path) and not (path / INDEX).is_file():
         sat = open_sat(path, config, to_inspect=to_inspect)
         files = [rank.path for rank in sat.ranks]
         return Opened(
@@ -93,7 +106,9 @@ def open_model(path: str | Path, config: str | None = None, *, verify: bool = Tr
         raise ConfigError(f"{path} has a config.json of its own.", "Leave --config out.")
     info = read_info(path)
     source = FolderTensors(path, verify=verify)
-    files = [path / file for file in source.shards] or sorted(path.glob("*.safetensors"))
+    expected = expected_tensors(info.model, info.bits, scale_shards=info.scale_shards)
+    check_tensors(source.infos, expected, path, "the model wants", "Make or copy it again.")
+    files = [path / file for file in dict.fromkeys(source.index.files.values())]
     return Opened(path, "folder", [source], info.model, info.bits, info.scale_shards, info.tokenizer, files)
 
 
@@ -123,7 +138,7 @@ def convert(
     max_shard_bytes: int = MAX_SHARD_BYTES,
     on_start: Callable[[int, int], None] | None = None,
     on_bytes: Callable[[int], None] | None = None,
-) -> None:
+) -> list[str]:
     """Write a model in another layout, for another number of ranks, or quantised.
 
     One tensor is in memory at a time. What an interrupted call had finished is kept beside ``destination``
@@ -138,6 +153,9 @@ def convert(
             ``fp16`` for official checkpoints, whose code computes them so.
         on_start: is given the bytes to be written in all, and those an earlier call has written.
         on_bytes: is given the bytes of each tensor as it is written.
+
+    Returns:
+        Sentences on what the result does not say or has only roughly.
 
     Raises:
         DataError: ``destination`` exists; or the tokenizer does not fit.
@@ -158,7 +176,18 @@ def convert(
     refuse_existing(destination)
     opened = open_model(source, config)
     bits = new_bits(opened, bits)
+    if to == "folder" and tensor_parallel is not None and bits is None and tensor_parallel != opened.scale_shards:
+        raise ConfigError(
+            f"{opened.path} is quantised for {opened.scale_shards} ranks already.",
+            "Leave the number of ranks out, or begin with unquantised weights.",
+        )
     model = opened.config
+    if to == "sat" and (model.layernorm_epsilon, model.rope_base) != (_EPSILON, _ROPE_BASE):
+        raise ConfigError(
+            f"{opened.path} has layernorm_epsilon {model.layernorm_epsilon:g} and rope_base {model.rope_base:g}; the "
+            f"official code knows {_EPSILON:g} and {_ROPE_BASE:g} alone.",
+            "Keep it as a model folder.",
+        )
     if rope_frequencies is not None:
         model = model.model_copy(update={"rope_frequencies": rope_frequencies})
     degree = tensor_parallel or (len(opened.ranks) if to == "sat" else 1)
@@ -176,7 +205,7 @@ def convert(
     job = {
         "source": str(opened.path.resolve()),
         "files": {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in opened.files},
-        "to": [to, degree, bits, max_shard_bytes],
+        "to": [__version__, to, degree, bits, max_shard_bytes],
         "model": model.model_dump(mode="json"),
         "tokenizer": None if vocabulary is None else vocabulary.fingerprint,
     }
@@ -186,7 +215,7 @@ def convert(
             on_start(needed, progress.num_bytes)
         if to == "sat":
             write_ranks(progress.folder, counted, opened.iteration, progress)
-            return
+            return _what_is_lost(opened)
         if vocabulary is not None:
             vocabulary.save(progress.folder)
         write_tensors(
@@ -199,6 +228,17 @@ def convert(
             max_shard_bytes=max_shard_bytes,
             progress=progress,
         )
+    return [] if vocabulary else ["It has no tokenizer: put ice_text.model into it before filling blanks."]
+
+
+def _what_is_lost(opened: Opened) -> list[str]:
+    """By writing a model in the official layout."""
+    notes = []
+    if opened.config.rope_frequencies == "fp32":
+        notes.append("Its rotary frequencies are exact; the official code rounds them to FP16.")
+    if any(info.dtype not in (torch.float16, torch.int8) for rank in opened.ranks for info in rank.infos.values()):
+        notes.append("Its weights were rounded to FP16.")
+    return notes
 
 
 def new_bits(opened: Opened, bits: object) -> Bits | None:

@@ -128,8 +128,3 @@ def quantize_folder(source: str | Path, destination: Path, bits: Bits, **options
     if opened.bits is not None:
         raise ModelError(f"{opened.path} is quantised to {opened.bits} bits already.", "Quantise the original.")
     convert(source, destination, to="folder", bits=bits, **options)
-
-
-def weight_bytes(folder: Path) -> int:
-    """Bytes of a model folder's weights on disk."""
-    return sum(file.stat().st_size for file in folder.glob("model-*.safetensors"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,15 +11,14 @@ from pathlib import Path
 import torch
 
 from glm130b.config import ModelConfig
-from glm130b.errors import GLMError
-from glm130b.interop.convert import Opened, find_tokenizer, open_model
-from glm130b.interop.sat import RankFile
+from glm130b.errors import GLMError, ModelError
+from glm130b.interop.convert import Opened, find_tokenizer, open_model, resolve
+from glm130b.interop.sat import RankFile, is_sat, rank_files
 from glm130b.interop.shape import UNKNOWN_HEADS
 from glm130b.interop.sharding import Whole
-from glm130b.model import FolderTensors
+from glm130b.model import INDEX, FolderTensors, Index, damaged_tensors, read_index, sha256_of_file
 from glm130b.planning import parameter_shapes
 
-_BLOCK_BYTES = 1 << 24
 _TYPE_NAMES = {torch.float16: "FP16", torch.bfloat16: "BF16", torch.float32: "FP32", torch.int8: "INT8"}
 
 
@@ -80,25 +78,50 @@ def describe(path: str | Path, config: str | None = None) -> Description:
     )
 
 
-def verify(path: str | Path, config: str | None = None) -> Iterator[FileCheck]:
+def verify(path: str | Path) -> Iterator[FileCheck]:
     """Read every file of weights and compare it with what was recorded: SHA-256 in folders, CRC-32 in official files.
 
+    Files are checked one by one, whatever is wrong with the others.
+
     Raises:
-        ModelError, ConfigError: as ``open_model``.
+        ModelError: there is no model, or nothing says what its files should be.
     """
-    opened = open_model(path, config, to_inspect=True)
-    for number, file in enumerate(_files(opened)):
-        found = _sha256(file.path)
-        source = opened.ranks[number if opened.layout == "sat" else 0]
-        fault = None
-        if isinstance(source, RankFile):
-            if damaged := list(source.file.damage()):
-                fault = f"damaged: {_some(damaged)}"
-        elif file.sha256 is None:
-            fault = "no SHA-256 recorded: written by an earlier version"
-        elif found != file.sha256 and isinstance(source, FolderTensors):
-            fault = f"damaged: {_some(source.damage(file.path.name))}"
-        yield FileCheck(file.path, file.size, found, fault)
+    path = resolve(path)
+    if is_sat(path) and not (path / INDEX).is_file():
+        for file in rank_files(path):
+            yield FileCheck(file, file.stat().st_size, sha256_of_file(file), _official_fault(file))
+        return
+    index = read_index(path)
+    config = path / "config.json"
+    found = sha256_of_file(config)
+    changed = "changed since it was written" if index.config_sha256 not in (None, found) else None
+    yield FileCheck(config, config.stat().st_size, found, changed)
+    for name in dict.fromkeys(index.files.values()):
+        file = path / name
+        if not file.is_file():
+            yield FileCheck(file, 0, None, "missing")
+            continue
+        found = sha256_of_file(file)
+        yield FileCheck(file, file.stat().st_size, found, _shard_fault(path, name, found, index))
+
+
+def _official_fault(file: Path) -> str | None:
+    try:
+        damaged = list(RankFile(file).file.damage())
+    except ModelError as error:
+        return error.problem.removeprefix(f"{file} ")
+    return f"damaged: {_some(damaged)}" if damaged else None
+
+
+def _shard_fault(folder: Path, name: str, sha256: str, index: Index) -> str | None:
+    if name not in index.sizes:
+        return "no SHA-256 recorded: written by an earlier version"
+    if (size := (folder / name).stat().st_size) != index.sizes[name]:
+        return f"{size:,} bytes instead of {index.sizes[name]:,}"
+    damaged = damaged_tensors(folder, name, index)
+    if damaged or sha256 != index.sha256[name]:
+        return f"damaged: {_some(damaged)}"
+    return None
 
 
 def _layout(opened: Opened) -> str:
@@ -134,19 +157,11 @@ def _tokenizer(opened: Opened) -> str:
 
 def _files(opened: Opened) -> list[FileCheck]:
     first = opened.ranks[0]
-    recorded = first.shards if isinstance(first, FolderTensors) else {}
-    return [FileCheck(path, path.stat().st_size, recorded.get(path.name, {}).get("sha256")) for path in opened.files]
+    recorded = first.index.sha256 if isinstance(first, FolderTensors) else {}
+    return [FileCheck(path, path.stat().st_size, recorded.get(path.name)) for path in opened.files]
 
 
 def _some(names: list[str]) -> str:
     if not names:
         return "its header"
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

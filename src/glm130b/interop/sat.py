@@ -18,17 +18,16 @@ from torch import Tensor
 from glm130b.config import ModelConfig
 from glm130b.errors import ModelError
 from glm130b.files import Progress
+from glm130b.interop.expected import check_tensors, expected_tensors
 from glm130b.interop.shape import config_for, sizes_of
-from glm130b.interop.sharding import Rank, Whole, merged_info
+from glm130b.interop.sharding import Rank, Whole, cut_of
 from glm130b.interop.torch_file import TorchFile, write_torch_file
 from glm130b.model import Bits, TensorInfo, TensorSource, inverse_frequencies
-from glm130b.planning import parameter_shapes
 from glm130b.quantization import Quantized, is_quantizable
 
 _PREFIX = "transformer."
 _FILE = re.compile(r"mp_rank_(\d\d+)_model_states\.pt")
-_WEIGHT_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-_CHECK = "Check that it is a GLM-130B checkpoint and copied completely."
+_CHECK = "All files have to come from one conversion, copied completely, and --config has to be the model's own."
 
 
 class RankFile:
@@ -40,11 +39,20 @@ class RankFile:
         self.infos: Mapping[str, TensorInfo] = {
             name.removeprefix(_PREFIX): info for name, info in self.file.infos.items() if not name.endswith("inv_freq")
         }
-        self._names = {name.removeprefix(_PREFIX): name for name in self.file.infos}
+        self._names: dict[str, str] = {}
+        for name in self.file.infos:
+            if self._names.setdefault(name.removeprefix(_PREFIX), name) != name:
+                raise ModelError(
+                    f"{path} holds two tensors called {name.removeprefix(_PREFIX)}.", "Remove one of them."
+                )
 
     def read(self, name: str) -> Tensor:
         """One tensor."""
         return self.file.read(self._names[name])
+
+    def checksum(self, name: str) -> int:
+        """The CRC-32 that the file records for a tensor."""
+        return self.file.checksum(self._names[name])
 
 
 @dataclass(frozen=True)
@@ -85,11 +93,10 @@ def open_sat(path: Path, config: str | None = None, *, to_inspect: bool = False)
         ConfigError: the configuration is not known or not this checkpoint's.
     """
     iteration = _read_latest(path)
-    ranks = [RankFile(file) for file in _rank_files(path / iteration)]
-    _check_names(ranks)
-    whole = {name: merged_info(name, info, len(ranks)) for name, info in ranks[0].infos.items()}
-    found = config_for(sizes_of(whole, str(path)), config, str(path), to_inspect=to_inspect)
-    bits = _check_tensors(ranks, found)
+    ranks = [RankFile(file) for file in rank_files(path)]
+    _check_count(path / iteration, ranks)
+    found = config_for(sizes_of(Whole(ranks).infos, str(path)), config, str(path), to_inspect=to_inspect)
+    bits = _check_ranks(ranks, found)
     if found.num_heads % len(ranks):
         raise ModelError(f"{path} has {len(ranks)} ranks, but {found.num_heads} heads.", "Give its own --config.")
     return SatCheckpoint(path, iteration, ranks, found, bits)
@@ -116,8 +123,18 @@ def _read_latest(path: Path) -> str:
     return iteration
 
 
-def _rank_files(folder: Path) -> list[Path]:
-    found = {int(match[1]): file for file in sorted(folder.glob("*")) if (match := _FILE.fullmatch(file.name))}
+def rank_files(path: Path) -> list[Path]:
+    """The files of a checkpoint, in the order of the ranks.
+
+    Raises:
+        ModelError: there are none, or one before the last is missing.
+    """
+    folder = path / _read_latest(path)
+    try:
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise ModelError(f"{folder} cannot be read ({error.strerror}).", "Check `latest` beside it.") from None
+    found = {int(match[1]): file for file in files if (match := _FILE.fullmatch(file.name))}
     if not found:
         raise ModelError(f"{folder} holds 0 rank files (mp_rank_00_model_states.pt).", "Check `latest` beside it.")
     if missing := set(range(max(found) + 1)) - found.keys():
@@ -128,63 +145,56 @@ def _rank_files(folder: Path) -> list[Path]:
     return [found[rank] for rank in range(len(found))]
 
 
-def _check_names(ranks: Sequence[RankFile]) -> None:
-    names = ranks[0].infos.keys()
-    for rank in ranks[1:]:
-        if different := names ^ rank.infos.keys():
-            name = min(different)
-            lacking = rank if name in names else ranks[0]
-            raise ModelError(f"{lacking.path} lacks {name}, which other ranks have.", _CHECK)
+def _check_count(folder: Path, ranks: Sequence[RankFile]) -> None:
+    """Refuse more or fewer files than the first one was made for: it holds 3 H / T query, key and value rows."""
+    infos = ranks[0].infos
+    try:
+        (hidden_size,) = infos["layers.0.input_layernorm.weight"].shape
+        (rows,) = infos["layers.0.attention.query_key_value.bias"].shape
+        degree, rest = divmod(3 * hidden_size, rows)
+    except (KeyError, ValueError, ZeroDivisionError):
+        return  # which the check of every tensor names
+    if not rest and degree != len(ranks):
+        missing = f"; mp_rank_{len(ranks):02d}_model_states.pt is missing" if degree > len(ranks) else ""
+        raise ModelError(f"{folder} holds {len(ranks)} rank files, but they are of {degree} ranks{missing}.", _CHECK)
 
 
-def _check_tensors(ranks: Sequence[RankFile], config: ModelConfig) -> Bits | None:
-    shapes = parameter_shapes(config)
-    quantized = [name for name in ranks[0].infos if is_quantizable(name) and f"{name}_scale" in ranks[0].infos]
-    bits = _bits(ranks, shapes, quantized)
-    whole = {name: TensorInfo(shape, torch.float16) for name, shape in shapes.items()}
-    expected = Rank([_Announced(whole)], 0, len(ranks)).infos
-    if bits:
-        expected = Quantized(_Announced(expected), bits).infos
+def _check_ranks(ranks: Sequence[RankFile], config: ModelConfig) -> Bits | None:
+    """Whether all ranks hold what they should, and are of one checkpoint."""
+    bits = _bits(ranks[0], expected_tensors(config, None, degree=len(ranks)))
+    expected = expected_tensors(config, bits, degree=len(ranks))
     for rank in ranks:
-        for name, info in expected.items():
-            if name not in rank.infos:
-                raise ModelError(f"{rank.path} lacks {name}.", _CHECK)
-            there = rank.infos[name]
-            if there.shape != info.shape:
-                raise ModelError(
-                    f"{rank.path}: {name} is {list(there.shape)}; rank files of {len(ranks)} ranks of this model "
-                    f"have {list(info.shape)}.",
-                    "All files have to come from one conversion, and --config has to be the model's own.",
-                )
-            allowed = (torch.int8,) if info.dtype == torch.int8 else _WEIGHT_DTYPES
-            if there.dtype not in allowed or there.dtype != ranks[0].infos[name].dtype:
-                raise ModelError(f"{rank.path}: {name} is of type {there.dtype}.", _CHECK)
-        if extra := rank.infos.keys() - expected.keys():
-            raise ModelError(f"{rank.path} holds {min(extra)}, which the model does not have.", _CHECK)
+        check_tensors(rank.infos, expected, rank.path, f"rank files of {len(ranks)} ranks of this model have", _CHECK)
+        for name, info in rank.infos.items():
+            if info.dtype != ranks[0].infos[name].dtype:
+                raise ModelError(f"{rank.path}: {name} is of type {info.dtype}, rank 0's is not.", _CHECK)
+            if cut_of(name) == "none" and not _about_equal(name, rank, ranks[0]):
+                raise ModelError(f"{rank.path}: {name} is not as in rank 0, though every rank has all of it.", _CHECK)
     return bits
 
 
-def _bits(ranks: Sequence[RankFile], shapes: Mapping[str, tuple[int, ...]], quantized: Sequence[str]) -> Bits | None:
-    if not quantized:
-        return None
-    name = min(quantized, key=lambda name: name.endswith("query_key_value.weight") is False)
-    columns = merged_info(name, ranks[0].infos[name], len(ranks)).shape[-1]
-    for bits in (8, 4):
-        if name in shapes and columns * 8 == shapes[name][1] * bits:
-            return bits
-    raise ModelError(
-        f"{ranks[0].path}: {name} has {columns} columns on all ranks, which is neither INT8 nor INT4.", _CHECK
-    )
+def _about_equal(name: str, rank: RankFile, other: RankFile) -> bool:
+    if rank.checksum(name) == other.checksum(name):
+        return True
+    ours, theirs = rank.read(name).float(), other.read(name).float()
+    return bool((ours - theirs).abs().max() <= 0.01 * theirs.abs().max())
 
 
-class _Announced:
-    """Shapes without values."""
-
-    def __init__(self, infos: Mapping[str, TensorInfo]) -> None:
-        self.infos = infos
-
-    def read(self, name: str) -> Tensor:
-        raise NotImplementedError(name)
+def _bits(rank: RankFile, expected: Mapping[str, TensorInfo]) -> Bits | None:
+    """Of the quantised weights, from the columns of the first one; None if there are none."""
+    for name, there in rank.infos.items():
+        if is_quantizable(name) and f"{name}_scale" in rank.infos and name in expected:
+            rows, columns = expected[name].shape
+            if there.shape == (rows, columns):
+                return 8
+            if there.shape == (rows, columns // 2):
+                return 4
+            raise ModelError(
+                f"{rank.path}: {name} is {list(there.shape)}, which is neither the INT8 nor the INT4 of "
+                f"{[rows, columns]}.",
+                _CHECK,
+            )
+    return None
 
 
 class _AsRankFile:

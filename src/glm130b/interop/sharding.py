@@ -70,14 +70,13 @@ def merge(name: str, ranks: Sequence[TensorSource]) -> Tensor:
 
 
 def merged_info(name: str, piece: TensorInfo, degree: int) -> TensorInfo:
-    """What ``degree`` pieces like this one make up."""
-    rows, *columns = piece.shape
-    match cut_of(name):
-        case "rows" | "glu_rows":
+    """What ``degree`` pieces like this one make up; a piece of an impossible shape is left alone."""
+    match cut_of(name), piece.shape:
+        case "rows" | "glu_rows", (rows, *columns):
             return TensorInfo((rows * degree, *columns), piece.dtype)
-        case "columns":
-            return TensorInfo((rows, columns[0] * degree), piece.dtype)
-        case "scale_columns" if degree > 1:
+        case "columns", (rows, columns):
+            return TensorInfo((rows, columns * degree), piece.dtype)
+        case "scale_columns", (rows,) if degree > 1:
             return TensorInfo((rows, degree), piece.dtype)
     return piece
 

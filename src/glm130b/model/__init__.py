@@ -5,11 +5,11 @@ from glm130b.model.cache import KVCache
 from glm130b.model.device import checked_device, checked_devices
 from glm130b.model.dropout import mix
 from glm130b.model.glm import GLM, LINEAR_NAMES, is_cut_by_columns
+from glm130b.model.index import INDEX, Index, damaged_tensors, read_index, sha256_of_file
 from glm130b.model.init import build_model, init_parameters
 from glm130b.model.rope import inverse_frequencies
 from glm130b.model.shard import InMemory, TensorInfo, TensorSource, tensor_bytes
 from glm130b.model.storage import (
-    INDEX,
     MAX_SHARD_BYTES,
     Bits,
     FolderInfo,
@@ -31,6 +31,7 @@ __all__ = [
     "FolderInfo",
     "FolderTensors",
     "InMemory",
+    "Index",
     "KVCache",
     "TensorInfo",
     "TensorSource",
@@ -40,12 +41,15 @@ __all__ = [
     "checked_devices",
     "checked_tensors",
     "checkpoints",
+    "damaged_tensors",
     "init_parameters",
     "inverse_frequencies",
     "is_cut_by_columns",
     "mix",
+    "read_index",
     "read_info",
     "read_tensors",
+    "sha256_of_file",
     "tensor_bytes",
     "visible",
     "write_tensors",

@@ -1,7 +1,7 @@
 """A model folder's weights and ``config.json``.
 
-``model-00001-of-0000N.safetensors`` and, written last, ``model.safetensors.index.json``, which holds the size
-and SHA-256 of each file and the SHA-256 of each tensor. Weights are memory-mapped when read.
+``model-00001-of-0000N.safetensors`` and, written last, the index with the checksums of all of it
+(``model/index.py``). Weights are memory-mapped when read.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from glm130b.errors import ModelError
 from glm130b.files import Progress, read_json, write_json
 from glm130b.model.device import spread
 from glm130b.model.glm import GLM
+from glm130b.model.index import read_index, write_index
 from glm130b.model.shard import DTYPES, ShardRecord, TensorInfo, TensorSource, plan_shards, sha256_of, write_shard
 
-INDEX = "model.safetensors.index.json"
 _FORMAT_VERSION = 1
 MAX_SHARD_BYTES = 4 * 2**30
 
@@ -83,15 +83,7 @@ def write_tensors(
         records[file] = write_shard(folder / file, names, source)
         if progress is not None:
             progress.finish(file, asdict(records[file]))
-    write_json(
-        folder / INDEX,
-        {
-            "metadata": {"total_size": sum(info.nbytes for info in source.infos.values())},
-            "weight_map": {name: file for file, record in records.items() for name in record.tensors},
-            "shards": {file: {"size": record.size, "sha256": record.sha256} for file, record in records.items()},
-            "tensor_sha256": {name: digest for record in records.values() for name, digest in record.tensors.items()},
-        },
-    )
+    write_index(folder, records, sum(info.nbytes for info in source.infos.values()))
 
 
 def read_info(path: Path) -> FolderInfo:
@@ -106,6 +98,8 @@ def read_info(path: Path) -> FolderInfo:
         quantization = content.pop("quantization") or {"bits": None}
         tokenizer = content.pop("tokenizer_fingerprint")
         bits, scale_shards = quantization["bits"], quantization.get("scale_shards", 1)
+        if int(scale_shards) < 1:
+            raise ValueError(f"{scale_shards} scales a row")
         if bits not in (None, 8, 4):
             raise ModelError(f"{path} is quantised to {bits} bits.", "This version reads 8 and 4.")
         if content.pop("model_type") != "glm130b" or version != _FORMAT_VERSION:
@@ -135,23 +129,17 @@ class FolderTensors:
 
     def __init__(self, path: Path, *, verify: bool = True) -> None:
         self.path, self.verify = path, verify
+        self.index = read_index(path)
         self._verified: set[str] = set()
-        index = read_json(path / INDEX, ModelError)
-        try:
-            self._files = {str(name): str(file) for name, file in index["weight_map"].items()}
-            self.shards = {str(file): dict(facts) for file, facts in index.get("shards", {}).items()}
-            self._digests = dict(index.get("tensor_sha256", {}))
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise ModelError(f"{path / INDEX} is not an index of weights.", "Make or copy the folder again.") from None
         found: dict[str, TensorInfo] = {}
-        for file in dict.fromkeys(self._files.values()):
+        for file in dict.fromkeys(self.index.files.values()):
             with self._open(file) as shard:
                 for name in shard.keys():  # noqa: SIM118
                     piece = shard.get_slice(name)
                     found[name] = TensorInfo(tuple(piece.get_shape()), DTYPES[piece.get_dtype()])
-        if missing := self._files.keys() - found.keys():
+        if missing := self.index.files.keys() - found.keys():
             raise ModelError(f"{path} lacks {min(missing)}.", "Make or copy the folder again.")
-        self.infos = {name: found[name] for name in self._files}
+        self.infos = {name: found[name] for name in self.index.files}
 
     def read(self, name: str) -> Tensor:
         """One tensor, memory-mapped.
@@ -159,11 +147,11 @@ class FolderTensors:
         Raises:
             ModelError: its bytes are not those that were written.
         """
-        file = self._files[name]
+        file = self.index.files[name]
         with self._open(file) as shard:
             tensor: Tensor = shard.get_tensor(name)
-        if self.verify and name in self._digests and name not in self._verified:
-            if sha256_of(tensor) != self._digests[name]:
+        if self.verify and name in self.index.digests and name not in self._verified:
+            if sha256_of(tensor) != self.index.digests[name]:
                 raise ModelError(
                     f"{self.path / file} is damaged: the bytes of {name} are not those that were written.",
                     "Copy it again, or use an earlier checkpoint.",
@@ -171,17 +159,11 @@ class FolderTensors:
             self._verified.add(name)
         return tensor
 
-    def damage(self, file: str) -> list[str]:
-        """Names of the tensors in a shard whose bytes are not those that were written."""
-        names = [name for name, home in self._files.items() if home == file and name in self._digests]
-        with self._open(file) as shard:
-            return [name for name in names if sha256_of(shard.get_tensor(name)) != self._digests[name]]
-
     @contextmanager
     def _open(self, file: str) -> Iterator[Any]:
         path = self.path / file
         try:
-            size = self.shards.get(file, {}).get("size")
+            size = self.index.sizes.get(file)
             if size is not None and path.stat().st_size != size:
                 raise SafetensorError(f"{path.stat().st_size} bytes instead of {size}")
             with safe_open(path, framework="pt") as shard:
