@@ -1,7 +1,8 @@
 # `make demo` and `make test` set themselves up: they need Python 3.11 or later and, the first time, a network.
 PYTHON ?= python3
-VENV   ?= .venv
-BIN    := $(VENV)/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKERS := -n auto --maxprocesses 4
 
 .PHONY: demo test test-fast lint bench setup clean
 
@@ -9,10 +10,10 @@ demo: setup
 	$(BIN)/glm demo
 
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 test-fast: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .

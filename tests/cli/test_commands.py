@@ -59,6 +59,7 @@ def test_fill(glm: Glm, trained: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_draws_follow_the_seed(glm: Glm, trained: Path) -> None:
     def drawn(*options: object) -> str:
         return glm("fill", "A [MASK]", "--model", trained, "--max-new-tokens", 8, *options).out

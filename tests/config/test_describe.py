@@ -54,6 +54,7 @@ def as_yaml(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True, default_style=style, width=10**9)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(preset_names()), overrides())
 def test_described_and_read_again(preset: str, texts: list[str]) -> None:

@@ -117,6 +117,7 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
     assert (tmp_path / "run").read_text() == "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step_seconds", [1e-6, 0.01, 0.5, 1e6])
 @pytest.mark.parametrize("heldout_seconds", [0.001, 2.0, 60.0])
 def test_the_plan_fits_the_time(step_seconds: float, heldout_seconds: float) -> None:

@@ -119,6 +119,7 @@ def test_senseless_sampling_is_refused(options: dict[str, Any]) -> None:
         Sampling(**options)
 
 
+@pytest.mark.slow
 def test_draws_follow_the_distribution() -> None:
     logits = torch.tensor([1.0, 0.0, 2.0, -1.0])
     generator = torch.Generator().manual_seed(0)
@@ -284,6 +285,7 @@ def test_our_models_end_no_gmask_answer_within_a_document(model: GLM, tokenizer:
     assert set(conventions.banned) == set(special.names()) - conventions.end | set(range(tokenizer.vocab_size, 16512))
 
 
+@pytest.mark.slow
 def test_beams_on_the_command_line(model: GLM, tokenizer: Tokenizer, tmp_path: Path) -> None:
     write_folder(tmp_path / "model", model.state_dict(), model.config, tokenizer)
 

@@ -37,7 +37,7 @@ class Interrupt(BaseException):
 
 
 @pytest.mark.parametrize(("to", "options"), [("folder", {}), ("folder", {"bits": 4}), ("sat", {"tensor_parallel": 2})])
-@pytest.mark.parametrize("after", [0, 1, 7, 20, 35])
+@pytest.mark.parametrize("after", [0, 7, 35])
 def test_interrupted_conversions_go_on(to: Any, options: dict[str, Any], after: int, tmp_path: Path) -> None:
     run(tmp_path / "whole", to, **options)
     expected = contents(tmp_path / "whole")

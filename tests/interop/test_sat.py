@@ -113,7 +113,8 @@ def described(config: ModelConfig, tmp_path: Path) -> str:
     return str(file)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=shapes(), bits=st.sampled_from([None, 8, 4]), dtype=st.sampled_from([torch.float16, torch.float32]))
 def test_any_shape_and_number_of_ranks(
     drawn: tuple[ModelConfig, int, int], bits: Any, dtype: torch.dtype, tmp_path_factory: pytest.TempPathFactory

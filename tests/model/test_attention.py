@@ -41,6 +41,7 @@ def test_dense_mask_is_the_rule(case: tuple[torch.Tensor, torch.Tensor]) -> None
 @pytest.mark.filterwarnings("ignore:flex_attention called without")
 @settings(max_examples=15, deadline=None)
 @given(packed(), st.integers(0, 1000))
+@pytest.mark.slow
 def test_flex_attention_equals_sdpa_and_the_formula(case: tuple[torch.Tensor, torch.Tensor], seed: int) -> None:
     sample, branch = case
     generator = torch.Generator().manual_seed(seed)

@@ -35,6 +35,7 @@ def test_decode_undoes_encode(text):
     assert not SPECIAL_IDS & set(ids)
 
 
+@pytest.mark.slow
 def test_every_character_survives():
     characters = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
     text = "".join(characters)

@@ -90,6 +90,7 @@ def test_embedding_gradient_shrink_acts_on_the_lookup(tokenizer: Tokenizer, corp
     assert torch.allclose(whole - lookup + 0.5 * lookup, half, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_training_learns(tmp_path: Path, tokenizer: Tokenizer, corpus: PreparedCorpus) -> None:
     records = run(tmp_path, tokenizer, corpus, "train.max_steps=40", "train.learning_rate.peak=0.02")
     assert [record["step"] for record in records] == list(range(1, 41))
@@ -99,6 +100,7 @@ def test_training_learns(tmp_path: Path, tokenizer: Tokenizer, corpus: PreparedC
     assert all(record["embedding_grad_norm"] <= record["grad_norm"] for record in records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "extra",
     [[], [*DROPOUT, "train.batch.start=2", "train.batch.ramp=30"]],
@@ -212,6 +214,7 @@ def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_bf16_and_recomputation_run(tmp_path: Path, tokenizer: Tokenizer, corpus: PreparedCorpus) -> None:
     exact = run(tmp_path / "fp32", tokenizer, corpus, "train.max_steps=3")
     again = run(tmp_path / "again", tokenizer, corpus, "train.max_steps=3", "train.recompute_activations=true")
