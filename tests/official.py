@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -78,3 +79,9 @@ def write_official(
             module[rotary_key.format(layer)] = frequencies
         torch.save({"module": module, **(extra or {})}, folder / f"mp_rank_{rank:02d}_model_states.pt")
     (path / "latest").write_text(latest)
+
+
+def described(config: ModelConfig, tmp_path: Path) -> str:
+    file = tmp_path / "sizes.json"
+    file.write_text(json.dumps({"num_attention_heads": config.num_heads, "max_sequence_length": 32}))
+    return str(file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +13,26 @@ from glm130b.config import MergedConfig, ModelConfig, load_config
 from glm130b.interop import read_sat
 from glm130b.model import GLM
 from glm130b.model.storage import assign_tensors
+from glm130b.tokenization import SpecialTokens
 
 _BESIDE = Path(__file__).parents[2] / "shared" / "fixtures" / "sat-glm"
 _INSIDE = Path(__file__).parent / "fixtures" / "sat-glm"
 
 FIXTURES = _BESIDE if _BESIDE.is_dir() else _INSIDE
 """Numbers made by the authors' own code: all of them where they lie beside the project, else a small copy."""
+
+MANIFEST: dict[str, Any] = json.loads((FIXTURES / "cases" / "manifest.json").read_text())
+GENERATION: dict[str, Any] = json.loads((FIXTURES / "generation" / "generation.json").read_text())
+SPECIAL = SpecialTokens(
+    **{
+        name.strip("[]").lower(): token
+        for name, token in json.loads((FIXTURES / "config.json").read_text())["special_tokens"].items()
+    }
+)
+"""Of the reference numbers' toy vocabulary."""
+
+TINY_SPECIAL = SpecialTokens(mask=56, gmask=57, smask=58, eod=59, sop=60, eop=61, enc=62, dblock=63, eos=2)
+"""Of ``TINY``'s vocabulary."""
 
 FIXTURE_CONFIG = str(FIXTURES / "config.json")
 

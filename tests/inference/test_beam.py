@@ -11,13 +11,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import TINY_SPECIAL as SPECIAL
 
 from glm130b.errors import ConfigError, DataError
 from glm130b.inference import Beams, BeamSearch, Hypothesis, OfficialBeams, answer, beam_search, make_context
 from glm130b.model import GLM
-from glm130b.tokenization import SpecialTokens
 
-SPECIAL = SpecialTokens(mask=56, gmask=57, smask=58, eod=59, sop=60, eop=61, enc=62, dblock=63, eos=2)
 VOCABULARY = 5
 PROMPT = [3, 4, 0, 3, 1]
 Scorer = Callable[[list[int]], torch.Tensor]

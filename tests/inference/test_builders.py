@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import FIXTURES, load_case
+from support import FIXTURES, MANIFEST, SPECIAL, load_case
 
 from glm130b.errors import ConfigError, DataError
 from glm130b.inference import (
@@ -25,10 +24,7 @@ from glm130b.inference import (
     pad_rows,
 )
 from glm130b.model import visible
-from glm130b.tokenization import SpecialTokens
 
-SPECIAL = SpecialTokens(mask=496, gmask=497, smask=498, eod=499, sop=500, eop=501, enc=502, dblock=503, eos=2)
-MANIFEST: dict[str, Any] = json.loads((FIXTURES / "cases" / "manifest.json").read_text())
 TEXTS = st.lists(st.integers(8, 495), max_size=40)
 
 

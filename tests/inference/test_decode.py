@@ -9,14 +9,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import TINY
+from support import TINY_SPECIAL as SPECIAL
 
 from glm130b.errors import DataError
 from glm130b.inference import Context, Sampling, answer, answer_batch, generation_context, make_context
 from glm130b.inference.decode import Reader
 from glm130b.model import GLM, KVCache
-from glm130b.tokenization import SpecialTokens
 
-SPECIAL = SpecialTokens(mask=56, gmask=57, smask=58, eod=59, sop=60, eop=61, enc=62, dblock=63, eos=2)
 TEXTS = st.lists(st.sampled_from([5, 6, 7, 8, 56, 57, 58]), min_size=1, max_size=12)
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor
 from small_ice import MODEL
 from support import TINY
+from support import TINY_SPECIAL as SPECIAL
 from typer.testing import CliRunner
 
 from glm130b.cli.main import app
@@ -35,9 +36,8 @@ from glm130b.inference import (
 )
 from glm130b.interop import write_folder
 from glm130b.model import GLM, build_model
-from glm130b.tokenization import IceTokenizer, SpecialTokens, Tokenizer
+from glm130b.tokenization import IceTokenizer, Tokenizer
 
-SPECIAL = SpecialTokens(mask=56, gmask=57, smask=58, eod=59, sop=60, eop=61, enc=62, dblock=63, eos=2)
 FILL = import_module("glm130b.inference.fill")  # the room exports a function of this name
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from support import FIXTURES, load_case
+from support import FIXTURES, GENERATION, MANIFEST, SPECIAL, load_case
 
 from glm130b.inference import (
     BeamSearch,
@@ -26,13 +25,9 @@ from glm130b.inference import (
     make_context,
 )
 from glm130b.model import GLM
-from glm130b.tokenization import SpecialTokens
 
-SPECIAL = SpecialTokens(mask=496, gmask=497, smask=498, eod=499, sop=500, eop=501, enc=502, dblock=503, eos=2)
 END = frozenset({SPECIAL.eop, SPECIAL.eos})
 AUTHORS = Conventions(end=END, append_eos=True)
-MANIFEST: dict[str, Any] = json.loads((FIXTURES / "cases" / "manifest.json").read_text())
-GENERATION: dict[str, Any] = json.loads((FIXTURES / "generation" / "generation.json").read_text())
 
 
 @pytest.mark.parametrize("name", [name for name in GENERATION if name.startswith("greedy_")])

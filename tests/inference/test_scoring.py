@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from copy import deepcopy
-from typing import Any
 
 import numpy as np
 import pytest
-from support import FIXTURES
+from support import MANIFEST, SPECIAL
 
 from glm130b.errors import DataError
 from glm130b.inference import (
@@ -21,10 +19,6 @@ from glm130b.inference import (
     window_loss,
 )
 from glm130b.model import GLM
-from glm130b.tokenization import SpecialTokens
-
-SPECIAL = SpecialTokens(mask=496, gmask=497, smask=498, eod=499, sop=500, eop=501, enc=502, dblock=503, eos=2)
-MANIFEST: dict[str, Any] = json.loads((FIXTURES / "cases" / "manifest.json").read_text())
 
 
 @pytest.mark.parametrize("name", [name for name in MANIFEST if name.startswith("mc_")])

@@ -6,26 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from glm130b.config import ModelConfig
 from glm130b.errors import ModelError
 from glm130b.interop.sharding import Rank
-from glm130b.model import Bits, TensorInfo
+from glm130b.model import Bits, InMemory, TensorInfo
 from glm130b.planning import parameter_shapes
 from glm130b.quantization import Quantized
 
 _WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-
-class _Announced:
-    """Tensors of which only shapes are known, as a source."""
-
-    def __init__(self, infos: Mapping[str, TensorInfo]) -> None:
-        self.infos = infos
-
-    def read(self, name: str) -> Tensor:
-        raise NotImplementedError(name)
 
 
 def expected_tensors(
@@ -36,9 +25,10 @@ def expected_tensors(
     Raises:
         ModelError: the model cannot be cut or quantised so, by name.
     """
-    whole = {name: TensorInfo(shape, torch.float16) for name, shape in parameter_shapes(config).items()}
-    infos = Rank([_Announced(whole)], 0, degree).infos
-    return infos if bits is None else Quantized(_Announced(infos), bits, scale_shards).infos
+    shapes = parameter_shapes(config).items()
+    whole = InMemory({name: torch.empty(shape, dtype=torch.float16, device="meta") for name, shape in shapes})
+    rank = Rank([whole], 0, degree)
+    return rank.infos if bits is None else Quantized(rank, bits, scale_shards).infos
 
 
 def check_tensors(
