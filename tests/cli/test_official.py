@@ -52,7 +52,7 @@ def test_from_the_parts_to_an_answer(glm: Glm, official: Path, tmp_path: Path) -
     seen = glm("inspect", tmp_path / "folder", "--verify")
     assert "2 layers, hidden 8, 2 heads, feed-forward 12, vocabulary 150528" in seen.out
     assert "icetk, 150008 ids" in seen.out
-    assert "frequencies rounded to fp16" in seen.out
+    assert "frequencies rounded to FP16" in seen.out
     for options in ((), ("--beams", "2", "--min-tokens", "3"), ("--top-p", "0.9"), ("--dtype", "bf16")):
         filled = glm("fill", "Hello [MASK]! 你好", "--model", tmp_path / "folder", "--max-new-tokens", 4, *options)
         assert filled.code == 0, filled
@@ -71,7 +71,7 @@ def test_from_the_parts_to_an_answer(glm: Glm, official: Path, tmp_path: Path) -
 def test_without_and_with_a_tokenizer(glm: Glm, refused: Refused, official: Path, tmp_path: Path) -> None:
     write_official(tmp_path / "bare", random_tensors(CONFIG), CONFIG, 1)
     done = glm("convert", tmp_path / "bare", tmp_path / "a", "--to", "folder", "--config", official / "sizes.json")
-    assert "It has no tokenizer: put ice_text.model into it" in done.out
+    assert "It has no tokenizer: put its own into it" in done.out
     assert "holds no tokenizer" in refused(4, "fill", "a [MASK]", "--model", tmp_path / "a")
     (tmp_path / "a" / "ice_text.model").write_bytes(MODEL)
     assert glm("fill", "a [MASK]", "--model", tmp_path / "a", "--max-new-tokens", 2).code == 0

@@ -345,7 +345,7 @@ def test_what_only_a_folder_can_say(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is quantised for 2 ranks already"):
         convert(small, tmp_path / "b", to="folder", bits=8, tensor_parallel=4, config=FIXTURE_CONFIG)
     notes = convert(small, tmp_path / "b", to="folder", bits=8, tensor_parallel=2, config=FIXTURE_CONFIG)
-    assert notes == ["It has no tokenizer: put ice_text.model into it before filling blanks."]
+    assert notes == ["It has no tokenizer: put its own into it (of official weights, ice_text.model)."]
 
 
 def test_a_kill_before_the_name_is_given_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,9 +35,10 @@ def inspect(
     faults = count = 0
     for file in interop.verify(path) if verify else interop.describe(path, config).files:
         count += 1
+        name = f"{file.path.name:<32}"
         faults += file.fault is not None
         state = file.fault or ("verified" if verify else "")
-        typer.echo(f"  {file.path.name}  {file.size:>15,}  {file.sha256 or '(--verify computes it)'}  {state}".rstrip())
+        typer.echo(f"  {name}  {file.size:>15,}  {file.sha256 or '(--verify computes it)'}  {state}".rstrip())
     if faults:
         raise ModelError(f"{faults} of the {count} files of {path} are not as they were written.", "Copy them again.")
     if broken is not None:
@@ -57,7 +58,7 @@ def _describe(found: Description) -> None:
         f"{found.num_heads if known else 'unknown number of'} heads, "
         f"feed-forward {model.ffn_size}, vocabulary {model.vocab_size}",
         "length": f"{model.max_sequence_length} tokens" if known else "unknown",
-        "rotary": f"frequencies rounded to {model.rope_frequencies}",
+        "rotary": "frequencies rounded to FP16" if model.rope_frequencies == "fp16" else "exact frequencies",
         "precision": found.precision,
         "tokenizer": found.tokenizer,
         "largest tensor": f"{name}, {size_text(num_bytes)}",

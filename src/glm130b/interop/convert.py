@@ -228,7 +228,7 @@ def convert(
             max_shard_bytes=max_shard_bytes,
             progress=progress,
         )
-    return [] if vocabulary else ["It has no tokenizer: put ice_text.model into it before filling blanks."]
+    return [] if vocabulary else ["It has no tokenizer: put its own into it (of official weights, ice_text.model)."]
 
 
 def _what_is_lost(opened: Opened) -> list[str]:
