@@ -71,36 +71,47 @@ class Progress:
     def __init__(self, folder: Path, job: dict[str, Any]) -> None:
         self.folder = folder
         self._job = job
-        self._parts: dict[str, Any] = {}
+        self._parts: dict[str, tuple[int, Any]] = {}
 
     def finished(self, part: str) -> Any | None:
         """What was recorded of a part, or None."""
-        return self._parts.get(part)
+        _, facts = self._parts.get(part, (0, None))
+        return facts
 
     @property
     def num_bytes(self) -> int:
         """Size of all finished parts."""
-        return sum((self.folder / part).stat().st_size for part in self._parts)
+        return sum(size for size, _ in self._parts.values())
 
     def finish(self, part: str, facts: Any) -> None:
         """Record that a file, already synced to disk, is complete."""
-        self._parts[part] = facts
+        self._parts[part] = ((self.folder / part).stat().st_size, facts)
+        self._save()
+
+    def clean(self) -> None:
+        """Remove all files but the finished parts."""
+        keep = {self.folder / part for part in (*self._parts, _LOCK)}
+        for file in self.folder.rglob("*"):
+            if file.is_file() and file not in keep:
+                file.unlink()
         self._save()
 
     def _save(self) -> None:
         text = json.dumps({"job": self._job, "parts": self._parts}, indent=1)
         write_whole(self.folder / _PROGRESS, text)
 
-    def resume(self) -> bool:
-        """Take over what an earlier process finished of the same job; False if there is nothing of it."""
+    def resume(self) -> None:
+        """Take over what an earlier process finished of the same job."""
         try:
             found = json.loads((self.folder / _PROGRESS).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return False
+            return
         if not isinstance(found, dict) or found.get("job") != self._job:
-            return False
-        self._parts = {part: facts for part, facts in found["parts"].items() if (self.folder / part).is_file()}
-        return True
+            return
+        for part, (size, facts) in found["parts"].items():
+            file = self.folder / part
+            if file.is_file() and file.stat().st_size == size:
+                self._parts[part] = (size, facts)
 
 
 @contextmanager
@@ -120,11 +131,8 @@ def resumable_folder(path: Path, job: dict[str, Any]) -> Iterator[Progress]:
     try:
         partial.mkdir(parents=True, exist_ok=True)
         with folder_lock(partial, f"Another process is writing {path}."):
-            if not progress.resume():
-                for child in partial.iterdir():
-                    if child.name != _LOCK:
-                        shutil.rmtree(child) if child.is_dir() else child.unlink()
-                progress._save()
+            progress.resume()
+            progress.clean()
             try:
                 yield progress
             except GLMError as error:
@@ -135,9 +143,9 @@ def resumable_folder(path: Path, job: dict[str, Any]) -> Iterator[Progress]:
                 raise
             for file in sorted(partial.rglob("*")):
                 _sync(file)
-            (partial / _LOCK).unlink()
             partial.rename(path)
-            (path / _PROGRESS).unlink()
+            for file in (path / _PROGRESS, path / _LOCK):
+                file.unlink()
             _sync(path.parent)
     except (OSError, SafetensorError) as error:
         raise disk_error(path, error) from error

@@ -249,6 +249,22 @@ def test_a_continuation_keeps_the_space_between_words(
     assert generate(network, tokenizer, "The dog ") == "cat cat"
     assert fill(network, tokenizer, "今天[MASK]很好")[0] == "今天cat cat很好"
     assert fill(network, tokenizer, "a [MASK] b [MASK]")[0] == "a cat cat b cat cat"
+    for text, filled in (
+        ("The [MASK][MASK] sat", "The cat cat cat cat sat"),
+        ('He said "[MASK]"', 'He said "cat cat"'),
+        ('He said "yes"[MASK]', 'He said "yes" cat cat'),
+        ("([MASK]) and/[MASK]", "(cat cat) and/cat cat"),
+        ("“[MASK]”", "“cat cat”"),
+    ):
+        assert fill(network, tokenizer, text)[0] == filled
+
+
+def test_a_continuation_of_our_own_model_keeps_the_space_that_is_there(
+    model: GLM, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FILL, "answer", lambda *_, **__: iter(tokenizer.encode(" words and")))
+    assert generate(model, tokenizer, "A few") == " words and"
+    assert generate(model, tokenizer, "A few ") == "words and"
 
 
 def test_each_answer_is_spoken_by_itself(model: GLM, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:

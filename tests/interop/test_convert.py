@@ -127,11 +127,14 @@ def test_another_job_begins_anew(tmp_path: Path) -> None:
                 on_bytes=interrupt,
                 **options,
             )
-    (tmp_path / "source" / "49300" / "mp_rank_00_model_states.pt").touch()
+    for file in (tmp_path / "source" / "49300").iterdir():
+        content = torch.load(file, weights_only=True)
+        content["module"]["transformer.final_layernorm.bias"] *= 2
+        torch.save(content, file)
     arguments: dict[str, Any] = {"to": "folder", "config": FIXTURE_CONFIG, "max_shard_bytes": SHARD, "bits": 8}
     convert(tmp_path / "source", tmp_path / "out", **arguments)
-    run(tmp_path / "expected", bits=8)
-    assert contents(tmp_path / "out") == contents(tmp_path / "expected")
+    ours, before = load_model(tmp_path / "out").final_layernorm.bias, load_model(TP4, config=FIXTURE_CONFIG)
+    assert torch.equal(ours, 2 * before.final_layernorm.bias)
 
 
 def test_what_is_left_when_the_source_turns_out_damaged(tmp_path: Path) -> None:
@@ -147,7 +150,15 @@ def test_what_is_left_when_the_source_turns_out_damaged(tmp_path: Path) -> None:
             convert(source, tmp_path / "out", to="folder", config=FIXTURE_CONFIG, max_shard_bytes=SHARD)
         assert partial_path(tmp_path / "out").exists() == kept
         assert ("What was finished is kept in" in caught.value.next_step) == kept
-        shutil.rmtree(partial_path(tmp_path / "out"), ignore_errors=True)
+        shutil.copyfile(TP4 / "49300" / file.name, file)
+        again: list[int] = []
+        arguments: dict[str, Any] = {"config": FIXTURE_CONFIG, "max_shard_bytes": SHARD, "on_bytes": again.append}
+        convert(source, tmp_path / f"out-{name}", to="folder", **arguments)
+        whole = sum(again)
+        again.clear()
+        convert(source, tmp_path / "out", to="folder", **arguments)
+        assert (sum(again) < whole) == kept
+        shutil.rmtree(tmp_path / "out")
 
 
 def test_two_at_once(tmp_path: Path) -> None:
@@ -317,6 +328,43 @@ def test_a_folder_that_contradicts_itself_is_refused(file: str, change: Any, mes
     assert not (tmp_path / "b").exists()
     if file == "config.json":
         assert [check.path.name for check in verify(tmp_path / "a") if check.fault] == ["config.json"]
+
+
+@pytest.mark.parametrize("to", ["folder", "sat"])
+def test_files_that_cannot_be_read_are_faults(to: Any, tmp_path: Path) -> None:
+    run(tmp_path / "a", to)
+    files = sorted(file for file in (tmp_path / "a").rglob("*") if file.suffix in (".safetensors", ".pt"))
+    files[1].unlink()
+    files[1].mkdir()
+    faults = {check.path.name: check.fault for check in verify(tmp_path / "a") if check.fault}
+    assert faults == {files[1].name: "cannot be read (Is a directory)"}
+
+
+def test_litter_of_a_killed_process_is_removed(tmp_path: Path) -> None:
+    def interrupt(_: int) -> None:
+        (partial_path(tmp_path / "a") / ".ice_text.model.123.tmp").touch()
+        raise Interrupt
+
+    with pytest.raises(Interrupt):
+        run(tmp_path / "a", on_bytes=interrupt)
+    run(tmp_path / "a")
+    run(tmp_path / "b")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_a_configuration_file_may_say_that_a_model_is_our_own(tmp_path: Path) -> None:
+    sizes = "num_layers: 3, hidden_size: 64, num_heads: 4, ffn_size: 168, vocab_size: 512, max_sequence_length: 256"
+    (tmp_path / "own.yaml").write_text(f"extends: tiny\nmodel: {{{sizes}, rope_frequencies: fp32, conventions: own}}\n")
+    run(tmp_path / "a", config=str(tmp_path / "own.yaml"))
+    found = load_model(tmp_path / "a").config
+    assert (found.rope_frequencies, found.conventions) == ("fp32", "own")
+    run(tmp_path / "b")
+    found = load_model(tmp_path / "b").config
+    assert (found.rope_frequencies, found.conventions) == ("fp16", "official")
+    notes = convert(tmp_path / "a", tmp_path / "c", to="sat")
+    assert any("convert it back with --config" in note for note in notes)
+    convert(tmp_path / "c", tmp_path / "d", to="folder", config=str(tmp_path / "a"))
+    assert load_model(tmp_path / "d").config == load_model(tmp_path / "a").config
 
 
 def test_a_wrong_digest_in_the_index_is_a_fault(tmp_path: Path) -> None:

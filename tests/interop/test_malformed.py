@@ -131,6 +131,10 @@ MALFORMED: dict[str, tuple[Any, str]] = {
         quantised_with_scales(torch.float32),
         "query_key_value.weight_scale is of type torch.float32",
     ),
+    "two files of one rank": (
+        lambda path: (path / "7" / "mp_rank_01_model_states.pt").rename(path / "7" / "mp_rank_001_model_states.pt"),
+        "mp_rank_01_model_states.pt is missing",
+    ),
     "a rank is missing": (extra_rank, "lacks mp_rank_02_model_states.pt"),
     "no module": (break_rank(lambda content: content.update(module=None)), "no state dict under `module`"),
     "code in module": (

@@ -106,6 +106,8 @@ def generate(
         started = True
 
     generate(network, tokenizer, text, max_new_tokens=max_new_tokens, decoding=decoding, on_text=show)
+    if not started:
+        show("")
     typer.echo()
 
 

@@ -59,6 +59,7 @@ def _describe(found: Description) -> None:
         f"feed-forward {model.ffn_size}, vocabulary {model.vocab_size}",
         "length": f"{model.max_sequence_length} tokens" if known else "unknown",
         "rotary": "frequencies rounded to FP16" if model.rope_frequencies == "fp16" else "exact frequencies",
+        "asked": "as the authors' program asks" if model.conventions == "official" else "as models trained here",
         "precision": found.precision,
         "tokenizer": found.tokenizer,
         "largest tensor": f"{name}, {size_text(num_bytes)}",

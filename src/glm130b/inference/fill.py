@@ -173,7 +173,8 @@ def generate(
     """
     if _BLANK.search(text):
         raise DataError("The text to continue holds a blank.", "Use `glm fill` for blanks.")
-    return _run(model, tokenizer, text + "[gMASK]", max_new_tokens, decoding, on_text)[1][0].text
+    asked, after_space = text + "[gMASK]", text.endswith(" ")
+    return _run(model, tokenizer, asked, max_new_tokens, decoding, on_text, after_space=after_space)[1][0].text
 
 
 class _Speaker:
@@ -189,6 +190,7 @@ class _Speaker:
     def begin(self, context: Context) -> None:
         self._decoder = self._tokenizer.stream_decoder()
         self._decoder.skip(context.tokens[: context.blank])
+        self._drops_space = self._without_space[len(self.texts)]
         self.texts.append("")
 
     def token(self, token_id: int) -> None:
@@ -198,7 +200,8 @@ class _Speaker:
         self._say(self._decoder.finish())
 
     def _say(self, text: str) -> None:
-        if not self.texts[-1] and self._without_space[len(self.texts) - 1]:
+        if self._drops_space and text:
+            self._drops_space = False
             text = text.removeprefix(" ")
         self.texts[-1] += text
         if self._on_text is not None and text:
@@ -206,8 +209,12 @@ class _Speaker:
 
 
 def _wants_no_space(before: str) -> bool:
-    """Whether a word after this text needs no space: there is one, or it is Chinese."""
-    return not before or before[-1].isspace() or unicodedata.east_asian_width(before[-1]) in "WF"
+    """Whether a word after this text needs no space: it has one, or it is Chinese, or an opening mark or the like."""
+    *_, previous, last = "", " ", *before
+    if last in "\"'":
+        return previous.isspace()
+    opens = last in "/-" or unicodedata.category(last) in ("Ps", "Pi")
+    return opens or last.isspace() or unicodedata.east_asian_width(last) in "WF"
 
 
 def _run(
@@ -217,6 +224,8 @@ def _run(
     max_new_tokens: int,
     decoding: Decoding | None,
     on_text: Callable[[str], None] | None,
+    *,
+    after_space: bool = False,
 ) -> tuple[str, list[BlankAnswer]]:
     conventions = conventions_of(model, tokenizer)
     if conventions.joins_space:
@@ -225,7 +234,11 @@ def _run(
     parts = _BLANK.split(text)
     places = blanks_in_order(ids, tokenizer.special)
     order = [sorted(places).index(place) for place in places]
-    speaker = _Speaker(tokenizer, [not conventions.joins_space and _wants_no_space(parts[n]) for n in order], on_text)
+    without_space = [
+        after_space or (not conventions.joins_space and (parts[n] != "" or n == 0) and _wants_no_space(parts[n]))
+        for n in order
+    ]
+    speaker = _Speaker(tokenizer, without_space, on_text)
     _, answers = fill_blanks(
         model,
         ids,

@@ -58,7 +58,7 @@ def window_loss(model: GLM, window: Window) -> float:
 def perplexity(loss_sum: float, tokens: int) -> float:
     """Per token: exp(summed loss / number of tokens); infinite beyond what a float can hold."""
     mean = loss_sum / tokens
-    return math.exp(mean) if mean < _LARGEST_EXPONENT else math.inf
+    return math.inf if mean >= _LARGEST_EXPONENT else math.exp(mean)
 
 
 def official_perplexity(loss_sum: float, text: str) -> float:

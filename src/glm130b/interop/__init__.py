@@ -1,8 +1,9 @@
 """Model folders and the official checkpoints."""
 
-from glm130b.interop.convert import Layout, Opened, convert, open_model, resolve
+from glm130b.interop.convert import convert
 from glm130b.interop.folder import load, load_model, quantize_folder, write_folder
 from glm130b.interop.inspection import Description, FileCheck, describe, verify
+from glm130b.interop.opened import Layout, Opened, open_model, resolve
 from glm130b.interop.sat import open_sat, read_sat
 from glm130b.interop.sharding import Rank, Whole
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -11,118 +11,15 @@ import torch
 from torch import Tensor
 
 from glm130b import __version__
-from glm130b.config import ModelConfig
-from glm130b.errors import ConfigError, ModelError
+from glm130b.errors import ConfigError
 from glm130b.files import check_free_space, partial_path, refuse_existing, resumable_folder
-from glm130b.interop.expected import check_tensors, expected_tensors
-from glm130b.interop.sat import is_sat, open_sat, rank_source, write_ranks
+from glm130b.interop.opened import Layout, Opened, find_tokenizer, identities, new_bits, open_model
+from glm130b.interop.sat import rank_source, write_ranks
 from glm130b.interop.sharding import Whole
-from glm130b.model import (
-    INDEX,
-    MAX_SHARD_BYTES,
-    Bits,
-    FolderTensors,
-    TensorInfo,
-    TensorSource,
-    checkpoints,
-    read_info,
-    write_tensors,
-)
+from glm130b.model import MAX_SHARD_BYTES, Bits, TensorInfo, TensorSource, write_tensors
 from glm130b.quantization import Quantized
-from glm130b.tokenization import Tokenizer
 
-Layout = Literal["folder", "sat"]
-_ICETK_FILE = "ice_text.model"
 _EPSILON, _ROPE_BASE = 1e-5, 10000.0
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A model on disk, in either layout, of which no weights have been read yet."""
-
-    path: Path
-    layout: Layout
-    ranks: Sequence[TensorSource]
-    """What each tensor-parallel rank holds; a model folder is one rank."""
-    config: ModelConfig
-    bits: Bits | None
-    scale_shards: int
-    tokenizer: str | None
-    """Fingerprint that the folder records."""
-    files: Sequence[Path]
-    iteration: str = "1"
-
-
-def resolve(path: str | Path) -> Path:
-    """The folder of weights meant by ``path``: itself, or the newest checkpoint of a run folder.
-
-    Raises:
-        ModelError: neither.
-    """
-    path = Path(path)
-    try:
-        if (path / "config.json").is_file() or is_sat(path):
-            return path
-        if found := checkpoints(path):
-            return found[-1]
-        there = path.exists()
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror}).", "Check its name.") from None
-    if path.is_file():
-        raise ModelError(f"{path} is a file.", "Give the folder it lies in.")
-    if there:
-        raise ModelError(
-            f"{path} holds neither config.json nor checkpoints/step-* nor, as official checkpoints do, latest.",
-            "Give a model folder, a run that has saved, or the folder with `latest` in it.",
-        )
-    if partial_path(path).exists():
-        raise ModelError(
-            f"{path} is not complete: a conversion or a save was interrupted.", "Run the same command again to go on."
-        )
-    raise ModelError(
-        f"There is no model folder {path}.", "Check its name; `glm demo`, `glm train` and `glm convert` make one."
-    )
-
-
-def open_model(path: str | Path, config: str | None = None, *, verify: bool = True, to_inspect: bool = False) -> Opened:
-    """Open a model folder, the newest checkpoint of a run, or an official checkpoint.
-
-    Args:
-        config, to_inspect: for official checkpoints, which do not say all; see ``config_for``.
-        verify: compare the tensors of a model folder with their SHA-256 as they are read.
-
-    Raises:
-        ModelError: missing, incomplete or damaged, by name.
-        ConfigError: the configuration of an official checkpoint is not known.
-    """
-    path = resolve(path)
-    if is_sat(path) and not (path / INDEX).is_file():
-        sat = open_sat(path, config, to_inspect=to_inspect)
-        files = [rank.path for rank in sat.ranks]
-        return Opened(
-            path, "sat", sat.ranks, sat.config, sat.bits, sat.scale_shards, None, files, iteration=sat.iteration
-        )
-    if config is not None:
-        raise ConfigError(f"{path} has a config.json of its own.", "Leave --config out.")
-    info = read_info(path)
-    source = FolderTensors(path, verify=verify)
-    expected = expected_tensors(info.model, info.bits, scale_shards=info.scale_shards)
-    check_tensors(source.infos, expected, path, "the model wants", "Make or copy it again.")
-    files = [path / file for file in dict.fromkeys(source.index.files.values())]
-    return Opened(path, "folder", [source], info.model, info.bits, info.scale_shards, info.tokenizer, files)
-
-
-def find_tokenizer(opened: Opened, given: Path | None = None) -> Tokenizer | None:
-    """The tokenizer given, else the one that lies with the model, else None.
-
-    Raises:
-        DataError: it cannot be read, or has more ids than the embedding has rows.
-    """
-    if given is None and not any((opened.path / name).is_file() for name in ("tokenizer.model", _ICETK_FILE)):
-        return None
-    tokenizer = Tokenizer.load(given or opened.path)
-    tokenizer.check_fits(opened.config.vocab_size)
-    return tokenizer
 
 
 def convert(
@@ -204,7 +101,7 @@ def convert(
     )
     job = {
         "source": str(opened.path.resolve()),
-        "files": {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in opened.files},
+        "files": identities(opened),
         "to": [__version__, to, degree, bits, max_shard_bytes],
         "model": model.model_dump(mode="json"),
         "tokenizer": None if vocabulary is None else vocabulary.fingerprint,
@@ -238,25 +135,9 @@ def _what_is_lost(opened: Opened) -> list[str]:
         notes.append("Its rotary frequencies are exact; the official code rounds them to FP16.")
     if any(info.dtype not in (torch.float16, torch.int8) for rank in opened.ranks for info in rank.infos.values()):
         notes.append("Its weights were rounded to FP16.")
+    if opened.config.conventions == "own":
+        notes.append(f"It does not say how a model trained here is asked: convert it back with --config {opened.path}.")
     return notes
-
-
-def new_bits(opened: Opened, bits: object) -> Bits | None:
-    """The bits to quantise to, or None if the weights are in that precision already.
-
-    Raises:
-        ConfigError: neither 8 nor 4.
-        ModelError: the weights are quantised to other bits.
-    """
-    if bits not in (None, 8, 4) or isinstance(bits, float):
-        raise ConfigError(f"Weights cannot be quantised to {bits!r} bits.", "Use 8 or 4.")
-    if opened.bits is None or bits is None:
-        return bits
-    if bits != opened.bits:
-        raise ModelError(
-            f"{opened.path} is quantised to {opened.bits} bits already.", f"Quantise the original to {bits} bits."
-        )
-    return None
 
 
 class _Counted:
@@ -273,4 +154,8 @@ class _Counted:
 
 
 def _bytes_in(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    total = 0
+    for file in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # another process may be writing there
+            total += file.stat().st_size
+    return total

@@ -12,7 +12,8 @@ from torch import Tensor
 from glm130b.config import ModelConfig
 from glm130b.errors import DataError, ModelError
 from glm130b.files import whole_folder
-from glm130b.interop.convert import Opened, convert, find_tokenizer, new_bits, open_model
+from glm130b.interop.convert import convert
+from glm130b.interop.opened import Opened, find_tokenizer, new_bits, open_model
 from glm130b.interop.sharding import Whole
 from glm130b.model import (
     GLM,

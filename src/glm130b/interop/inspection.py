@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 
 from glm130b.config import ModelConfig
 from glm130b.errors import GLMError, ModelError
-from glm130b.interop.convert import Opened, find_tokenizer, open_model, resolve
+from glm130b.interop.opened import Opened, find_tokenizer, open_model, resolve
 from glm130b.interop.sat import RankFile, is_sat, rank_files
 from glm130b.interop.shape import UNKNOWN_HEADS
 from glm130b.interop.sharding import Whole
@@ -89,20 +89,27 @@ def verify(path: str | Path) -> Iterator[FileCheck]:
     path = resolve(path)
     if is_sat(path) and not (path / INDEX).is_file():
         for file in rank_files(path):
-            yield FileCheck(file, file.stat().st_size, sha256_of_file(file), _official_fault(file))
+            yield _checked(file, lambda file, _: _official_fault(file))
         return
     index = read_index(path)
-    config = path / "config.json"
-    found = sha256_of_file(config)
-    changed = "changed since it was written" if index.config_sha256 not in (None, found) else None
-    yield FileCheck(config, config.stat().st_size, found, changed)
+    yield _checked(path / "config.json", lambda _, sha256: _config_fault(sha256, index))
     for name in dict.fromkeys(index.files.values()):
-        file = path / name
-        if not file.is_file():
-            yield FileCheck(file, 0, None, "missing")
-            continue
-        found = sha256_of_file(file)
-        yield FileCheck(file, file.stat().st_size, found, _shard_fault(path, name, found, index))
+        yield _checked(path / name, lambda file, sha256: _shard_fault(file, sha256, index))
+
+
+def _checked(file: Path, fault: Callable[[Path, str], str | None]) -> FileCheck:
+    try:
+        size = file.stat().st_size
+        sha256 = sha256_of_file(file)
+        return FileCheck(file, size, sha256, fault(file, sha256))
+    except FileNotFoundError:
+        return FileCheck(file, 0, None, "missing")
+    except OSError as error:
+        return FileCheck(file, 0, None, f"cannot be read ({error.strerror})")
+
+
+def _config_fault(sha256: str, index: Index) -> str | None:
+    return None if index.config_sha256 in (None, sha256) else "changed since it was written"
 
 
 def _official_fault(file: Path) -> str | None:
@@ -113,12 +120,13 @@ def _official_fault(file: Path) -> str | None:
     return f"damaged: {_some(damaged)}" if damaged else None
 
 
-def _shard_fault(folder: Path, name: str, sha256: str, index: Index) -> str | None:
+def _shard_fault(file: Path, sha256: str, index: Index) -> str | None:
+    name = file.name
     if name not in index.sizes:
         return "no SHA-256 recorded: written by an earlier version"
-    if (size := (folder / name).stat().st_size) != index.sizes[name]:
+    if (size := file.stat().st_size) != index.sizes[name]:
         return f"{size:,} bytes instead of {index.sizes[name]:,}"
-    damaged = damaged_tensors(folder, name, index)
+    damaged = damaged_tensors(file.parent, name, index)
     if damaged or sha256 != index.sha256[name]:
         return f"damaged: {_some(damaged)}"
     return None

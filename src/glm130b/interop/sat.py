@@ -134,7 +134,8 @@ def rank_files(path: Path) -> list[Path]:
         files = sorted(folder.iterdir()) if folder.is_dir() else []
     except OSError as error:
         raise ModelError(f"{folder} cannot be read ({error.strerror}).", "Check `latest` beside it.") from None
-    found = {int(match[1]): file for file in files if (match := _FILE.fullmatch(file.name))}
+    numbers = {file: int(match[1]) for file in files if (match := _FILE.fullmatch(file.name))}
+    found = {rank: file for file, rank in numbers.items() if file.name == f"mp_rank_{rank:02d}_model_states.pt"}
     if not found:
         raise ModelError(f"{folder} holds 0 rank files (mp_rank_00_model_states.pt).", "Check `latest` beside it.")
     if missing := set(range(max(found) + 1)) - found.keys():
@@ -177,7 +178,7 @@ def _about_equal(name: str, rank: RankFile, other: RankFile) -> bool:
     if rank.checksum(name) == other.checksum(name):
         return True
     ours, theirs = rank.read(name).float(), other.read(name).float()
-    return bool((ours - theirs).abs().max() <= 0.01 * theirs.abs().max())
+    return bool((ours - theirs).abs().max() <= 0.01 * theirs.abs().max() + 1e-4)
 
 
 def _bits(rank: RankFile, expected: Mapping[str, TensorInfo]) -> Bits | None:
@@ -236,7 +237,7 @@ def write_ranks(folder: Path, ranks: Sequence[TensorSource], iteration: str, pro
         part = f"{iteration}/mp_rank_{number:02d}_model_states.pt"
         if progress.finished(part) is None:
             write_torch_file(folder / part, rank)
-            progress.finish(part, {})
+            progress.finish(part, True)
     (folder / "latest").write_text(iteration, encoding="ascii")  # no newline: the official converter strips none
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from glm130b.config import ModelConfig, load_config, preset_names
 from glm130b.errors import ConfigError, ModelError
-from glm130b.model import TensorInfo
+from glm130b.model import TensorInfo, checkpoints
 
 _OFFICIAL = "130b"
 _OTHER_NAMES = {
@@ -55,7 +55,7 @@ def sizes_of(infos: Mapping[str, TensorInfo], origin: str) -> dict[str, int]:
 
 def config_for(sizes: Mapping[str, int], given: str | None, origin: str, *, to_inspect: bool = False) -> ModelConfig:
     """The whole configuration of an official checkpoint: with FP16-rounded rotary frequencies and the authors'
-    conventions, unless a JSON file says otherwise.
+    conventions, unless a file says otherwise.
 
     Args:
         sizes: what the tensors tell.
@@ -93,10 +93,12 @@ def config_for(sizes: Mapping[str, int], given: str | None, origin: str, *, to_i
 
 def _read(given: str) -> dict[str, Any]:
     path = Path(given)
-    if given in preset_names() or path.suffix in (".yaml", ".yml"):
+    if given in preset_names():
         return load_config(given).run.model.model_dump(exclude=set(_AS_AUTHORS))
+    if path.suffix in (".yaml", ".yml"):
+        return load_config(given).run.model.model_dump(exclude_unset=True)
     if path.is_dir():
-        path = path / "config.json"
+        path = next(reversed(checkpoints(path)), path) / "config.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -71,6 +71,12 @@ class TorchFile:
             name: TensorInfo(stored.shape, stored.dtype) for name, stored in self._stored.items()
         }
 
+    @property
+    def digest(self) -> int:
+        """One number of the names, sizes and CRC-32s of all records."""
+        records = [(info.filename, info.file_size, info.CRC) for info in self._records.values()]
+        return zlib.crc32(repr(sorted(records)).encode())
+
     def checksum(self, name: str) -> int:
         """The CRC-32 recorded for the storage of a tensor."""
         return self._records[self._prefix + self._stored[name].record].CRC

@@ -27,21 +27,33 @@ _STORAGES = {
     "BoolStorage": torch.bool,
 }
 _STORAGE_CLASSES = {dtype: getattr(torch, name) for name, dtype in _STORAGES.items()}
-_INERT_MODULES = ("argparse", "numpy", "numpy.core.multiarray", "numpy._core.multiarray", "_codecs", "collections")
+_INERT_MODULES = (
+    "argparse",
+    "collections",
+    "numpy",
+    "_codecs",
+    *(f"numpy.{core}.{module}" for core in ("core", "_core") for module in ("multiarray", "numeric")),
+    "numpy.random._pickle",
+)
 """What the settings and random states that training frameworks save beside the weights are made of."""
 
 _INERT_NAMES = (
     "torch.device",
-    "datetime.datetime",
-    "datetime.timedelta",
-    "pathlib.PosixPath",
+    "torch.Tensor",
+    "torch.nn.parameter.Parameter",
+    "torch.storage.UntypedStorage",
+    "types.SimpleNamespace",
     "copyreg._reconstructor",
     "copy_reg._reconstructor",
+    *(f"datetime.{name}" for name in ("date", "datetime", "timedelta", "timezone")),
+    *(f"{module}.{name}" for module in ("pathlib", "pathlib._local") for name in ("PosixPath", "WindowsPath")),
     *(
-        f"{module}.{name}"
+        f"{module}.{kind.__name__}"
         for module in ("builtins", "__builtin__")
-        for name in ("object", "set", "bytearray", "complex")
+        for kind in (object, set, frozenset, list, dict, tuple, bytearray, bytes, str, bool, int, float, complex, slice)
     ),
+    "builtins.range",
+    "__builtin__.xrange",
 )
 
 
@@ -83,6 +95,10 @@ class _Tensor(_Inert):
     """A tensor: storage, offset, shape, stride and what does not matter here."""
 
 
+class _Typed(_Inert):
+    """A tensor with attributes of its own: what makes it, its type, the arguments, the attributes."""
+
+
 class _Parameter(_Inert):
     """A parameter: a tensor and what does not matter here."""
 
@@ -102,6 +118,8 @@ class _Describer(pickle.Unpickler):
                 return _Tensor
             case "torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state":
                 return _Parameter
+            case "torch._tensor", "_rebuild_from_type_v2":
+                return _Typed
             case "torch", "Size":
                 return tuple
             case "torch", _ if name in _STORAGES:
@@ -124,11 +142,15 @@ def _located(name: str, value: Any) -> Stored:
     Raises:
         ValueError: it is not a tensor, or one that cannot be.
     """
+    if type(value) is _Typed and value.arguments[0] in (_Tensor, _Parameter):
+        value = value.arguments[0](*value.arguments[2])
     if type(value) is _Parameter:
         value = value.arguments[0]
     if type(value) is not _Tensor:
         raise ValueError(f"{name} is not a tensor")
-    pid, offset, shape, stride, *_ = value.arguments
+    pid, offset, shape, stride, _, _, *flags = value.arguments
+    if any(flags):
+        raise ValueError(f"{name} is a negated or conjugated view")
     kind, dtype, key, _, count = pid
     numbers = [count, offset, *shape, *stride]
     if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(key, str):
@@ -137,7 +159,7 @@ def _located(name: str, value: Any) -> Stored:
         raise ValueError(f"{name} has no shape")
     stored = Stored(f"data/{key}", dtype, count, offset, tuple(shape), tuple(stride))
     if offset + stored.span > count or prod(shape) > count:
-        raise ValueError(f"{name} is larger than its storage")
+        raise ValueError(f"{name} is larger than its storage, or its values overlap")
     return stored
 
 
