@@ -1,6 +1,6 @@
 """The whole run as one tree of frozen, validated values: YAML in, YAML out."""
 
-from glm130b.config.load import MergedConfig, load_config, preset_names
+from glm130b.config.load import Merged, MergedConfig, load_config, load_tree, preset_names
 from glm130b.config.schema import (
     BatchConfig,
     CheckpointConfig,
@@ -13,6 +13,7 @@ from glm130b.config.schema import (
     OptimizerConfig,
     ParallelConfig,
     RunConfig,
+    Section,
     SourceConfig,
     TrainConfig,
 )
@@ -26,14 +27,17 @@ __all__ = [
     "EmbeddingGradientShrink",
     "EvalConfig",
     "LearningRateConfig",
+    "Merged",
     "MergedConfig",
     "ModelConfig",
     "ObjectiveConfig",
     "OptimizerConfig",
     "ParallelConfig",
     "RunConfig",
+    "Section",
     "SourceConfig",
     "TrainConfig",
     "load_config",
+    "load_tree",
     "preset_names",
 ]

@@ -5,26 +5,29 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Mapping
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from glm130b.config.schema import RunConfig, SourceConfig
+from glm130b.config.schema import RunConfig, Section
 
 Key = tuple[str, ...]
 
 
-def explain(error: ValidationError, origins: Mapping[Key, str]) -> tuple[str, str]:
+def explain(error: ValidationError, origins: Mapping[Key, str], kind: type[Section]) -> tuple[str, str]:
     """The first fault as a sentence with its file and line, and what to do; misspelt keys come first."""
+    is_run = kind is RunConfig
     fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     key = tuple(str(part) for part in fault["loc"])
     name, origin = ".".join(key), _origin(key, origins)
     if fault["type"] == "extra_forbidden":
         origin = origin or next(origins[other] for other in origins if other[: len(key)] == key)
-        guess = _closest(key)
-        hint = f"Did you mean {guess}?" if guess else "`glm config show tiny` lists every key."
+        guess = _closest(key, kind)
+        listing = "`glm config show tiny` lists every key." if is_run else f"Keys are {', '.join(kind.model_fields)}."
+        hint = f"Did you mean {guess}?" if guess else listing
         return f"{origin}: unknown key {name}.", hint
     if fault["type"] == "missing":
-        return f"The config lacks {name}.", "Add it, or extend a preset (`extends: tiny`)."
+        return f"The config lacks {name}.", "Add it, or extend a preset (`extends: tiny`)." if is_run else "Add it."
     value = (
         ""
         if isinstance(fault["input"], dict)
@@ -38,7 +41,8 @@ def explain(error: ValidationError, origins: Mapping[Key, str]) -> tuple[str, st
         message = message.replace("Input should", " must", 1)
     else:
         message = (": " if name else "") + message.removeprefix("Value error, ")
-    return f"{where}{name}{message}{value}.", "`glm config show` prints what each value is and whence."
+    remedy = "`glm config show` prints what each value is and whence." if is_run else "Mend it."
+    return f"{where}{name}{message}{value}.", remedy
 
 
 def _origin(key: Key, origins: Mapping[Key, str]) -> str | None:
@@ -46,11 +50,9 @@ def _origin(key: Key, origins: Mapping[Key, str]) -> str | None:
     return next((origins[key[:n]] for n in range(len(key), 0, -1) if key[:n] in origins), None)
 
 
-def _closest(key: Key) -> str | None:
+def _closest(key: Key, kind: type[Section]) -> str | None:
     """The known key most like ``key``: first among its siblings, then by its last name anywhere."""
-    known = list(_known_keys(RunConfig))
-    if key[:2] == ("data", "sources"):
-        known += _known_keys(SourceConfig, key[:3])
+    known = list(_known_keys(kind, key))
     siblings = {k[-1]: ".".join(k) for k in known if k[:-1] == key[:-1]}
     match = difflib.get_close_matches(key[-1], siblings, n=1)
     if match:
@@ -60,8 +62,22 @@ def _closest(key: Key) -> str | None:
     return anywhere[match[0]] if match else None
 
 
-def _known_keys(model: type[BaseModel], prefix: Key = ()) -> Iterator[Key]:
+def _known_keys(model: type[BaseModel], asked: Key, prefix: Key = ()) -> Iterator[Key]:
+    """Every key of ``model``; below names that users choose, only those under the name in ``asked``."""
     for name, field in model.model_fields.items():
-        yield (*prefix, name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _known_keys(field.annotation, (*prefix, name))
+        key = (*prefix, name)
+        yield key
+        below = _section_in(field.annotation)
+        if below is None:
+            continue
+        if field.annotation is below:
+            yield from _known_keys(below, asked, key)
+        elif asked[: len(key)] == key and len(asked) > len(key) + 1:
+            yield from _known_keys(below, asked, asked[: len(key) + 1])
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section an annotation is, or holds by name or in a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section_in(part))), None)

@@ -6,16 +6,19 @@ import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from glm130b.config.explain import Key, explain
-from glm130b.config.schema import RunConfig
+from glm130b.config.schema import RunConfig, Section
 from glm130b.errors import ConfigError
 
 _PRESETS = Path(__file__).resolve().parent.parent / "configs"
+
+Root = TypeVar("Root", bound=Section)
+"""What a file describes: a run, or one of the other trees a command takes."""
 
 Leaves = dict[Key, tuple[Any, str]]
 """Every leaf of the tree: its dotted path, value and origin."""
@@ -27,15 +30,15 @@ def preset_names() -> list[str]:
 
 
 @dataclass(frozen=True)
-class MergedConfig:
-    """A validated run and the origin of each value that is not a default."""
+class Merged(Generic[Root]):
+    """A validated tree and the origin of each value that is not a default."""
 
-    run: RunConfig
+    root: Root
     origins: dict[Key, str]
 
     def tree(self) -> dict[str, Any]:
         """The whole tree as plain YAML values."""
-        return self.run.model_dump(mode="json")
+        return self.root.model_dump(mode="json")
 
     def describe(self) -> str:
         """The whole tree as YAML, each value with its origin in a comment."""
@@ -50,21 +53,38 @@ class MergedConfig:
         return "\n".join(f"{text:<{width}}# {origin}" if origin else text for text, origin in lines)
 
 
+class MergedConfig(Merged[RunConfig]):
+    """A validated run and the origin of each value that is not a default."""
+
+    @property
+    def run(self) -> RunConfig:
+        """The run itself."""
+        return self.root
+
+
 def load_config(source: str | Path, overrides: Sequence[str] = ()) -> MergedConfig:
+    """Read a run's configuration; everything else as ``load_tree``."""
+    merged = load_tree(RunConfig, source, overrides)
+    return MergedConfig(merged.root, merged.origins)
+
+
+def load_tree(kind: type[Root], source: str | Path | None, overrides: Sequence[str] = ()) -> Merged[Root]:
     """Read a preset or YAML file, follow ``extends``, apply ``a.b=c`` overrides and validate.
 
     Args:
-        source: name of a preset, or path of a YAML file.
+        kind: what the file describes.
+        source: name of a preset, or path of a YAML file; None for defaults and overrides only.
         overrides: texts such as ``train.max_steps=60``; a mapping replaces what is below its key.
 
     Raises:
         ConfigError: file missing, YAML malformed, key unknown, or value out of bounds.
     """
     leaves: Leaves = {}
-    _merge(leaves, _read(_locate(str(source)), ()))
+    if source is not None:
+        _merge(leaves, _read(_locate(str(source)), ()))
     for text in overrides:
         _put_tree(leaves, *_parse_override(text), "--set")
-    return _validate(leaves)
+    return _validate(kind, leaves)
 
 
 def _locate(name: str, relative_to: Path = Path(), where: str = "") -> Path:
@@ -175,7 +195,7 @@ def _merge(leaves: Leaves, other: Leaves) -> None:
         _put(leaves, key, value, origin)
 
 
-def _validate(leaves: Leaves) -> MergedConfig:
+def _validate(kind: type[Root], leaves: Leaves) -> Merged[Root]:
     tree: dict[str, Any] = {}
     for key, (value, _) in leaves.items():
         branch = tree
@@ -184,16 +204,16 @@ def _validate(leaves: Leaves) -> MergedConfig:
         branch[key[-1]] = value
     origins = {key: origin for key, (_, origin) in leaves.items()}
     try:
-        run = RunConfig.model_validate(tree)
+        root = kind.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(*explain(error, origins)) from None
-    return MergedConfig(run, _spread(origins, run))
+        raise ConfigError(*explain(error, origins, kind)) from None
+    return Merged(root, _spread(origins, root))
 
 
-def _spread(origins: dict[Key, str], run: RunConfig) -> dict[Key, str]:
+def _spread(origins: dict[Key, str], root: Section) -> dict[Key, str]:
     """Give every leaf of the validated tree the origin of the closest key that was written."""
     spread: dict[Key, str] = {}
-    for path, _, is_leaf in _walk(run.model_dump(mode="json")):
+    for path, _, is_leaf in _walk(root.model_dump(mode="json")):
         if is_leaf:
             found = next((origins[path[:n]] for n in range(len(path), 0, -1) if path[:n] in origins), None)
             if found is not None:
