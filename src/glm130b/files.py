@@ -37,15 +37,24 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         yield partial
-        for file in sorted(partial.rglob("*")):
-            _sync(file)
-        _sync(partial)
-        partial.rename(path)
-        _sync(path.parent)
+        publish(partial, path)
     except (OSError, SafetensorError) as error:
         raise disk_error(path, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Sync a folder to disk, then give it its name.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    for file in sorted(partial.rglob("*")):
+        _sync(file)
+    _sync(partial)
+    partial.rename(path)
+    _sync(path.parent)
 
 
 @contextmanager

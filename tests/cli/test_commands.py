@@ -102,14 +102,14 @@ def test_heldout(glm: Glm, trained: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_held_out(glm: Glm, run: Path) -> None:
-    write_shard(run / "data" / "text.heldout", [], 16384)
+    write_shard(run / "data" / "text" / "heldout", [], 16384)
     assert "Nothing is held out" in glm("eval", "heldout", run).out
 
 
 def test_samples(glm: Glm, trained: Path, recipe: Path) -> None:
-    shown = glm("samples", "show", recipe, "-n", 3, "-i", 5)
+    shown = glm("samples", "show", recipe, "-n", 3, "--at", 5)
     assert shown.code == 0, shown
-    assert re.findall(r"^sequence (\d+): (?:mask|gmask), text, piece \d+ of \d+, epoch \d+$", shown.out, re.M) == [
+    assert re.findall(r"^sequence (\d+): (?:mask|gmask), text, piece \d+ of \d+ pieces, epoch \d+$", shown.out, re.M) == [
         "5",
         "6",
         "7",

@@ -47,6 +47,7 @@ COMMANDS = {
     "inspect",
     "quantize",
     "samples",
+    "samples mixture",
     "samples show",
     "tokenizer",
     "tokenizer decode",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from glm130b.config import DataConfig, SourceConfig
-from glm130b.corpus import Document, PreparedCorpus, TokenShard, open_prepared, prepare, read_documents
+from glm130b.corpus import Document, PreparedCorpus, Tokens, open_prepared, prepare, read_documents, write_shard
 from glm130b.corpus.prepare import is_heldout
 from glm130b.errors import DataError
 from glm130b.tokenization import Tokenizer
@@ -34,10 +34,14 @@ def settings(*paths: Path, **values: Any) -> DataConfig:
     return DataConfig(**{"sources": sources, "seq_length": 64, "heldout": 0.1, **values})
 
 
-def texts(shard: TokenShard, tokenizer: Tokenizer) -> list[str]:
-    """The documents of a shard, cut at each eod."""
+def ids(tokens: Tokens) -> list[int]:
+    return [token for shard in tokens.shards for token in shard.tokens.tolist()]
+
+
+def texts(tokens: Tokens, tokenizer: Tokenizer) -> list[str]:
+    """The documents of a source, cut at each eod."""
     found, current = [], []
-    for token in shard.tokens.tolist():
+    for token in ids(tokens):
         if token == tokenizer.special.eod:
             found.append(tokenizer.decode(current))
             current = []
@@ -84,20 +88,21 @@ def test_the_ledger_equals_a_recount(tmp_path: Path, source: Path, tokenizer: To
     other.write_text("Something else. " * 50)
     assert not is_heldout(other.name, 0.1)
     corpus = prepare(settings(source, other), tokenizer, tmp_path / "data")
-    ledger = json.loads((tmp_path / "data" / "data_ledger.json").read_text())
-    assert ledger == corpus.ledger
+    assert set(corpus.entries) == {"s0", "s1"}
     for name, path in (("s0", source), ("s1", other)):
         documents = list(read_documents([path]))
-        assert ledger["sources"][name]["path"] == str(path)
-        for split, shard in (("train", corpus.train[name]), ("heldout", corpus.heldout[name])):
+        entry = json.loads((tmp_path / "data" / name / "source.json").read_text())
+        assert entry == corpus.entries[name]
+        assert (entry["path"], entry["in_place"]) == (str(path), False)
+        for split, tokens in (("train", corpus.train[name]), ("heldout", corpus.heldout[name])):
             chosen = [document for document in documents if is_heldout(document.id, 0.1) == (split == "heldout")]
-            counts = ledger["sources"][name][split]
+            counts = entry[split]
             assert counts == {
                 "documents": len(chosen),
                 "bytes": sum(len(document.text.encode()) for document in chosen),
                 "tokens": sum(len(tokenizer.encode(document.text)) + 1 for document in chosen),
             }
-            assert (len(shard.lengths), shard.num_tokens) == (counts["documents"], counts["tokens"])
+            assert (tokens.num_documents, tokens.num_tokens) == (counts["documents"], counts["tokens"])
 
 
 def test_progress_sees_every_document_once(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
@@ -111,8 +116,8 @@ def test_equal_settings_open_what_is_there(tmp_path: Path, source: Path, tokeniz
     first = prepare(settings(source), tokenizer, tmp_path / "data")
     source.unlink()
     again = prepare(settings(source, seq_length=128), tokenizer, tmp_path / "data")
-    assert again.fingerprint == first.fingerprint
-    assert again.train["s0"].tokens.tolist() == first.train["s0"].tokens.tolist()
+    assert again.fingerprints == first.fingerprints
+    assert ids(again.train["s0"]) == ids(first.train["s0"])
 
 
 def test_the_fingerprint_follows_the_tokens(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
@@ -121,24 +126,75 @@ def test_the_fingerprint_follows_the_tokens(tmp_path: Path, source: Path, tokeni
 
     first, same = made("a"), made("b")
     source.write_text(source.read_text().replace("Document 1:", "document 1:"))
-    assert first.fingerprint == same.fingerprint != made("c").fingerprint
+    assert first.fingerprints == same.fingerprints != made("c").fingerprints
 
 
 def test_other_settings_are_refused(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
     first = prepare(settings(source), tokenizer, tmp_path / "data")
     copy = tmp_path / "copy.jsonl"
     copy.write_bytes(source.read_bytes())
-    for other in (settings(source, heldout=0.2), settings(copy), settings(source, copy)):
-        with pytest.raises(DataError, match="made of other sources or another tokenizer"):
+    for other in (settings(source, heldout=0.2), settings(copy)):
+        with pytest.raises(DataError, match="made of another source, or with other settings or tokenizer"):
             prepare(other, tokenizer, tmp_path / "data")
-    assert open_prepared(tmp_path / "data").fingerprint == first.fingerprint
+    assert open_prepared(tmp_path / "data").fingerprints == first.fingerprints
+
+
+def test_a_source_can_come_later(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
+    first = prepare(settings(source), tokenizer, tmp_path / "data")
+    other = tmp_path / "another.txt"
+    other.write_text("Something else. " * 50)
+    both = prepare(settings(source, other), tokenizer, tmp_path / "data")
+    assert set(both.train) == {"s0", "s1"}
+    assert both.fingerprints["s0"] == first.fingerprints["s0"]
+
+
+@pytest.fixture
+def made_elsewhere(tmp_path: Path, tokenizer: Tokenizer) -> Path:
+    """What a corpus build leaves: several shards, some held out, and a ledger that names the tokenizer."""
+    folder = tmp_path / "corpus"
+    made = (("a.en", "train-00000", 0), ("a.en", "train-00002", 1000), ("b.zh", "heldout-00001", 7))
+    for source, name, start in made:
+        (folder / source).mkdir(parents=True, exist_ok=True)
+        write_shard(folder / source / name, [range(start, start + 150)], tokenizer.vocab_size)
+    ledger = {"tokenizer": {"fingerprint": tokenizer.fingerprint}, "fingerprint": "x"}
+    (folder / "data_ledger.json").write_text(json.dumps(ledger))
+    return folder
+
+
+def test_shards_are_used_where_they_are(tmp_path: Path, made_elsewhere: Path, tokenizer: Tokenizer) -> None:
+    one = made_elsewhere / "a.en" / "train-00000.idx"
+    corpus = prepare(settings(made_elsewhere, made_elsewhere / "a.en", one), tokenizer, tmp_path / "data")
+    for name, count in (("s0", 300), ("s1", 300), ("s2", 150)):
+        assert corpus.train[name].num_tokens == count
+    assert ids(corpus.train["s0"]) == [*range(150), *range(1000, 1150)]
+    assert ids(corpus.heldout["s0"]) == list(range(7, 157))
+    assert [file.name for file in (tmp_path / "data").rglob("*") if file.is_file()] == ["source.json"] * 3
+    assert corpus.entries["s0"]["train"] == {"documents": 2, "tokens": 300}
+    assert open_prepared(tmp_path / "data").fingerprints == corpus.fingerprints
+
+
+def test_shards_that_changed_or_do_not_fit_are_refused(
+    tmp_path: Path, made_elsewhere: Path, tokenizer: Tokenizer
+) -> None:
+    config = settings(made_elsewhere)
+    prepare(config, tokenizer, tmp_path / "data")
+    write_shard(made_elsewhere / "a.en" / "train-00000", [range(1, 151)], tokenizer.vocab_size)
+    with pytest.raises(DataError, match="corpus is not what it was"):
+        prepare(config, tokenizer, tmp_path / "data")
+    another = Tokenizer.load()
+    another.fingerprint = "0"
+    with pytest.raises(DataError, match="corpus was made with another tokenizer"):
+        prepare(config, another, tmp_path / "other")
+    (made_elsewhere / "a.en" / "train-00002.bin").write_bytes(b"cut short")
+    with pytest.raises(DataError, match=r"train-00002.bin is not as long as its index says"):
+        prepare(config, tokenizer, tmp_path / "third")
 
 
 def test_another_tokenizer_is_refused(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
     prepare(settings(source), tokenizer, tmp_path / "data")
     another = Tokenizer.load()
     another.fingerprint = "0"
-    with pytest.raises(DataError, match="another tokenizer"):
+    with pytest.raises(DataError, match="or with other settings or tokenizer"):
         prepare(settings(source), another, tmp_path / "data")
 
 
@@ -148,7 +204,7 @@ def test_a_bad_line_leaves_nothing(tmp_path: Path, source: Path, tokenizer: Toke
     broken.write_text('{"text": "fine"}\n' * 100 + bad + "\n")
     with pytest.raises(DataError, match="line 101"):
         prepare(settings(source, broken), tokenizer, tmp_path / "run" / "data")
-    assert list((tmp_path / "run").iterdir()) == []
+    assert [path.name for path in (tmp_path / "run" / "data").iterdir()] == ["s0"]
 
 
 def test_a_missing_source_is_not_called_a_write_error(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -156,7 +212,7 @@ def test_a_missing_source_is_not_called_a_write_error(tmp_path: Path, tokenizer:
         prepare(settings(tmp_path / "nope.jsonl"), tokenizer, tmp_path / "data")
     with pytest.raises(DataError, match="x" * 5000):
         prepare(settings(Path("x" * 5000)), tokenizer, tmp_path / "data")
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "data").iterdir()) == []
 
 
 def test_a_source_of_less_than_one_piece(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
@@ -164,25 +220,26 @@ def test_a_source_of_less_than_one_piece(tmp_path: Path, source: Path, tokenizer
     short.write_text("Only this.")
     with pytest.raises(DataError, match=r"Source s1 .* has \d+ tokens to train on, less than one piece of 63"):
         prepare(settings(source, short, heldout=0), tokenizer, tmp_path / "data")
-    assert not (tmp_path / "data").exists()
     tokens = len(tokenizer.encode("Only this.")) + 1
-    prepare(settings(short, heldout=0, piece_length=tokens), tokenizer, tmp_path / "data")
+    prepare(settings(short, heldout=0, piece_length=tokens), tokenizer, tmp_path / "other")
     with pytest.raises(DataError, match="less than one piece"):
         prepare(settings(short, heldout=0, piece_length=tokens + 1), tokenizer, tmp_path / "more")
 
 
 def test_a_damaged_folder(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
     prepare(settings(source), tokenizer, tmp_path / "data")
-    ledger = tmp_path / "data" / "data_ledger.json"
+    ledger = tmp_path / "data" / "s0" / "source.json"
     whole = ledger.read_text()
     for content in ("{", "[]", "{}", '{"settings": 1}'):
         ledger.write_text(content)
-        with pytest.raises(DataError, match=r"data_ledger\.json"):
+        with pytest.raises(DataError, match=r"source\.json"):
             prepare(settings(source), tokenizer, tmp_path / "data")
     ledger.write_text(whole)
-    (tmp_path / "data" / "s0.heldout.idx").unlink()
-    with pytest.raises(DataError, match=r"s0\.heldout\.idx"):
+    (tmp_path / "data" / "s0" / "heldout.idx").unlink()
+    with pytest.raises(DataError, match=r"s0/heldout\.idx"):
         open_prepared(tmp_path / "data")
     ledger.unlink()
-    with pytest.raises(DataError, match=r"data_ledger\.json is missing"):
+    with pytest.raises(DataError, match=r"source\.json is missing"):
+        open_prepared(tmp_path / "data", ["s0"])
+    with pytest.raises(DataError, match="holds no prepared source"):
         open_prepared(tmp_path / "data")

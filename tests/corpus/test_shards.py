@@ -55,6 +55,7 @@ def test_other_integer_types_are_read(tmp_path: Path) -> None:
     index = bytearray((tmp_path / "a.idx").read_bytes())
     for code, kind in ((1, "B"), (2, "b"), (3, "h"), (4, "i"), (5, "q")):
         index[17] = code
+        struct.pack_into("<2q", index, 42, 0, 2 * struct.calcsize(kind))
         (tmp_path / "a.idx").write_bytes(index)
         (tmp_path / "a.bin").write_bytes(struct.pack(f"<3{kind}", 1, 2, 3))
         assert TokenShard(tmp_path / "a").tokens.tolist() == [1, 2, 3]

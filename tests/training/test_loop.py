@@ -169,6 +169,24 @@ def test_a_changed_run_is_refused(tmp_path: Path, tokenizer: Tokenizer, corpus: 
         choose_checkpoint(tmp_path, "elsewhere")
 
 
+def test_the_future_of_the_data_may_change(tmp_path: Path, tokenizer: Tokenizer, corpus: PreparedCorpus) -> None:
+    """A phase and a skipped stretch after what was trained on: the run goes on, by the new settings."""
+    run(tmp_path, tokenizer, corpus, "train.max_steps=3")
+    newest = latest_checkpoint(tmp_path)
+    early = "data.phases=[{start: 11, weights: {chinese: 3}}]"
+    with pytest.raises(ConfigError, match=r"was trained with data.phases = \[\], the config says otherwise"):
+        run(tmp_path, tokenizer, corpus, early, resume=newest)
+    later = ("data.phases=[{start: 12, weights: {chinese: 0}}]", "data.skip=[[14, 20]]")
+    records = run(tmp_path, tokenizer, corpus, *later, "train.max_steps=5", resume=newest)
+    assert [record["samples"] for record in records] == [4, 8, 12, 16, 20]
+    trainer = Trainer(small_config(*later).run, tokenizer, corpus, CPU)
+    trainer.progress = Progress(3, 12)
+    numbers, sequences, _ = trainer._load(4)
+    assert numbers == [12, 13, 20, 21]
+    assert {trainer.stream.origin(number).source for number in numbers} == {"english"}
+    assert [s.tokens.tolist() for s in sequences] == [trainer.stream[number].tokens.tolist() for number in numbers]
+
+
 @pytest.mark.parametrize("file", ["optimizer.safetensors", "model-00001-of-00001.safetensors"])
 def test_a_truncated_checkpoint_is_named(
     tmp_path: Path, tokenizer: Tokenizer, corpus: PreparedCorpus, file: str
@@ -186,7 +204,7 @@ def test_a_truncated_checkpoint_is_named(
     [
         ("parallel.tensor=2", ConfigError, "2 x 1 x 1 devices"),
         ("train.precision=fp16", ConfigError, "precision is fp16"),
-        ("objective.instruction_share=5%", ConfigError, "no instruction data"),
+        ("objective.instruction_share=5%", ConfigError, "names no instruction data"),
         ("model.vocab_size=1000", DataError, "tokenizer has 16384 ids, the model.s vocabulary only 1000 rows"),
         ("checkpoint.keep=1T", ResourceError, "GB are free"),
     ],

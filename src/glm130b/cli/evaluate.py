@@ -48,8 +48,8 @@ def heldout(
         raise ModelError(f"{run} is no run: it has no config.yaml.", "Give a run, and any other model with --model.")
     network, tokenizer = load(model or run, device=device, bits=cast("Bits | None", bits))
     config = load_config(run / "config.yaml").run
-    corpus = open_prepared(run / "data")
-    if corpus.ledger["settings"]["tokenizer"] != tokenizer.fingerprint:
+    corpus = open_prepared(run / "data", list(config.data.active_sources))
+    if any(entry["tokenizer"] not in (None, tokenizer.fingerprint) for entry in corpus.entries.values()):
         raise ModelError(f"{model} has another tokenizer than {run}.", "Compare models of one tokenizer.")
     losses = heldout_loss(network, config, corpus.heldout, tokenizer.special, sequences=sequences)
     if not losses:

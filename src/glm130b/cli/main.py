@@ -7,7 +7,21 @@ import sys
 import typer
 
 from glm130b import __version__
-from glm130b.cli import config, convert, demo, evaluate, fill, inspect, quantize, samples, tokenizer, train
+from glm130b.cli import (
+    config,
+    convert,
+    data,
+    decontaminate,
+    demo,
+    evaluate,
+    fill,
+    inspect,
+    mip,
+    quantize,
+    samples,
+    tokenizer,
+    train,
+)
 from glm130b.errors import GLMError
 
 _EPILOG = (
@@ -31,6 +45,9 @@ app.command()(quantize.quantize)
 app.command(short_help="Convert official checkpoints and model folders.")(convert.convert)
 app.command(short_help="Show what a folder of weights holds.")(inspect.inspect)
 app.add_typer(evaluate.app, name="eval")
+data.app.command(short_help="Find passages of test sets in documents.")(decontaminate.decontaminate)
+app.add_typer(data.app, name="data")
+app.add_typer(mip.app, name="mip")
 app.add_typer(samples.app, name="samples")
 app.add_typer(tokenizer.app, name="tokenizer")
 app.add_typer(config.app, name="config")

@@ -27,6 +27,7 @@ from glm130b.training import Progress as RunProgress
 from glm130b.training import Record, Schedule
 
 _LOG_SECONDS = 10.0
+_MUCH_WAITING = 0.1
 
 
 @contextmanager
@@ -87,7 +88,9 @@ class TrainingProgress:
         self._bar = Progress(
             TextColumn("step {task.fields[step]}"),
             BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%  loss {task.fields[loss]:.4f}  {task.fields[speed]:,.0f} tokens/s"),
+            TextColumn(
+                "{task.percentage:>3.0f}%  loss {task.fields[loss]:.4f}  {task.fields[speed]:,.0f} tokens/s{task.fields[wait]}"
+            ),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
@@ -111,7 +114,7 @@ class TrainingProgress:
         self._console.print(f"{self._config.name}: {count / 1e6:.1f} M parameters{start}")
         total = self._end(schedule)
         self._task = self._bar.add_task(
-            "", total=total, completed=progress.samples, step=progress.step, loss=float("nan"), speed=0.0
+            "", total=total, completed=progress.samples, step=progress.step, loss=float("nan"), speed=0.0, wait=""
         )
 
     def _end(self, schedule: Schedule) -> int:
@@ -130,8 +133,10 @@ class TrainingProgress:
             step=record["step"],
             loss=record["loss"],
             speed=record["tokens_per_second"],
+            wait=_waiting(record),
         )
         line = f"step {record['step']}  loss {record['loss']:.4f}  {record['tokens_per_second']:,.0f} tokens/s"
+        line += _waiting(record)
         if "heldout_loss" in record:
             held = record["heldout_loss"].get("all")
             shown = "nothing is held out" if held is None else f"held-out loss {held:.4f}"
@@ -141,3 +146,9 @@ class TrainingProgress:
         else:
             return
         self._last_line = time.monotonic()
+
+
+def _waiting(record: Record) -> str:
+    """A word on the loader if it holds the training up."""
+    share = record["loader_seconds"] / record["seconds"]
+    return f"  ({share:.0%} waiting for data)" if share > _MUCH_WAITING else ""

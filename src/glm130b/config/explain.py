@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from glm130b.config.schema import RunConfig, Section
+from glm130b.config.schema import RunConfig
+from glm130b.config.section import Section
 
 Key = tuple[str, ...]
 
@@ -70,7 +71,7 @@ def _known_keys(model: type[BaseModel], asked: Key, prefix: Key = ()) -> Iterato
         below = _section_in(field.annotation)
         if below is None:
             continue
-        if field.annotation is below:
+        if isinstance(field.annotation, type):
             yield from _known_keys(below, asked, key)
         elif asked[: len(key)] == key and len(asked) > len(key) + 1:
             yield from _known_keys(below, asked, asked[: len(key) + 1])

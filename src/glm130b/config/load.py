@@ -12,7 +12,8 @@ import yaml
 from pydantic import ValidationError
 
 from glm130b.config.explain import Key, explain
-from glm130b.config.schema import RunConfig, Section
+from glm130b.config.schema import RunConfig
+from glm130b.config.section import Section
 from glm130b.errors import ConfigError
 
 _PRESETS = Path(__file__).resolve().parent.parent / "configs"

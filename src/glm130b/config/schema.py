@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from glm130b.config.units import Amount, Count, Number, Share
-
-Positive = Annotated[Count, Field(gt=0)]
-NonNegative = Annotated[Count, Field(ge=0)]
-Probability = Annotated[Share, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """A branch of the tree: frozen, and closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from glm130b.config.data import DataConfig, ObjectiveConfig
+from glm130b.config.section import NonNegative, Positive, Section
+from glm130b.config.units import Amount, Number, Share
 
 
 class ModelConfig(Section):
@@ -60,79 +51,6 @@ class ModelConfig(Section):
     def deepnorm_alpha(self) -> float:
         """Weight of the residual branch, ``(2 N)^(1/2)`` (GLM-130B, section 2.1)."""
         return float((2 * self.num_layers) ** 0.5)
-
-
-class SourceConfig(Section):
-    """One body of text and its share of the mixture."""
-
-    path: str
-    """A ``.jsonl``, ``.jsonl.gz`` or ``.txt`` file, a folder of them, or ``bundled:en`` / ``bundled:zh``."""
-    weight: Annotated[Share, Field(gt=0)] = 1.0
-
-
-class DataConfig(Section):
-    """Where the text comes from and how it is cut."""
-
-    sources: dict[str, SourceConfig | None] = {
-        "english": SourceConfig(path="bundled:en"),
-        "chinese": SourceConfig(path="bundled:zh"),
-    }
-    """Sources by name, which becomes a file name; ``null`` takes an inherited one away."""
-    tokenizer: str = "bundled"
-    """A folder or ``.model`` file, or ``bundled``."""
-    seq_length: Positive = 2048
-    piece_length: Positive | None = None
-    """Tokens of text in a sequence; default ``seq_length - 1``, the most that [gMASK] leaves room for."""
-    heldout: Annotated[Share, Field(ge=0, le=0.5)] = 0.02
-    """Share of the documents kept out of training, chosen by a hash of the document's id."""
-    order: Literal["permutation", "replacement"] = "permutation"
-    """Each piece once an epoch in a seeded order, or drawn anew each time as the authors did."""
-
-    @property
-    def text_length(self) -> int:
-        """Tokens of text in one piece."""
-        return self.piece_length or self.seq_length - 1
-
-    @property
-    def active_sources(self) -> dict[str, SourceConfig]:
-        """The sources that were not taken away with ``null``."""
-        return {name: source for name, source in self.sources.items() if source is not None}
-
-    @model_validator(mode="after")
-    def _piece_fits(self) -> Self:
-        for name in self.sources:
-            if not re.fullmatch(r"\w[\w-]*", name):
-                raise ValueError(f"the source name {name!r} has to consist of letters, digits, - and _")
-        if len(self.active_sources) > 1000:
-            raise ValueError("more than 1000 sources cannot be interleaved; join some of them")
-        if not self.active_sources:
-            raise ValueError("no source is left (naming one replaces the bundled two)")
-        if self.text_length > self.seq_length - 1:
-            raise ValueError(
-                f"piece_length {self.text_length} does not fit seq_length {self.seq_length}: [gMASK] needs one more"
-            )
-        return self
-
-
-class ObjectiveConfig(Section):
-    """Autoregressive blank infilling (GLM-130B, section 2.2 and configuration table)."""
-
-    mask_share: Probability = 0.3
-    """Share of the sequences with [MASK]; the others have [gMASK]."""
-    instruction_share: Probability = 0.0
-    """Share of the sequences with prompted instruction data (MIP)."""
-    windows_per_sequence: Positive = 4
-    """[MASK] windows packed into one sequence."""
-    mask_ratio: Annotated[Share, Field(gt=0, lt=0.5)] = 0.15
-    average_span_length: Annotated[Number, Field(gt=0)] = 3.0
-    """Mean of the Poisson law whose weights of 1, 2, … give the span lengths."""
-    max_span_length: Positive = 39
-    short_window_probability: Probability = 0.02
-    short_window_min_length: Positive = 32
-    single_span_probability: Probability = 0.02
-    min_gmask_ratio: Annotated[Share, Field(gt=0, le=1)] = 0.2
-    overflow: Literal["fit", "cut"] = "fit"
-    """``fit`` shortens the window so that no answer is lost; ``cut`` loses what sticks out, as the authors did."""
 
 
 class OptimizerConfig(Section):
@@ -202,6 +120,17 @@ def _length(total: Amount) -> Amount:
     return total
 
 
+class LoaderConfig(Section):
+    """Who makes the sequences. Nothing here changes what they are."""
+
+    workers: NonNegative = 0
+    """Processes that make sequences ahead of the training; 0 makes them in between steps."""
+    prefetch: Positive = 8
+    """Sequences that each worker keeps ready."""
+    stall_seconds: Annotated[Number, Field(gt=0)] = 300.0
+    """With workers: give up when no sequence has come for so long."""
+
+
 class TrainConfig(Section):
     """How long, how fast and on what to train."""
 
@@ -223,6 +152,7 @@ class TrainConfig(Section):
     batch: BatchConfig = BatchConfig()
     embedding_gradient_shrink: EmbeddingGradientShrink = EmbeddingGradientShrink()
     loss_scale: LossScaleConfig = LossScaleConfig()
+    loader: LoaderConfig = LoaderConfig()
 
 
 class CheckpointConfig(Section):

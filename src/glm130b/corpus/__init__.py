@@ -1,16 +1,34 @@
 """Raw documents to token shards."""
 
-from glm130b.corpus.documents import Document, bundled_path, read_documents
+from glm130b.corpus.build import build
+from glm130b.corpus.decontaminate import decontaminate
+from glm130b.corpus.documents import Document, bundled_path, read_documents, source_files
+from glm130b.corpus.engine import Reporter, Stopped, stopping
+from glm130b.corpus.inputs import sources_of
+from glm130b.corpus.ledger import read_ledger, verify
 from glm130b.corpus.prepare import PreparedCorpus, open_prepared, prepare
 from glm130b.corpus.shards import TokenShard, write_shard
+from glm130b.corpus.tokens import Pieces, Tokens, check_ids
 
 __all__ = [
     "Document",
+    "Pieces",
     "PreparedCorpus",
+    "Reporter",
+    "Stopped",
     "TokenShard",
+    "Tokens",
+    "build",
     "bundled_path",
+    "check_ids",
+    "decontaminate",
     "open_prepared",
     "prepare",
     "read_documents",
+    "read_ledger",
+    "source_files",
+    "sources_of",
+    "stopping",
+    "verify",
     "write_shard",
 ]

@@ -1,20 +1,22 @@
-"""Documents out of files: JSON lines (also gzipped) and plain text."""
+"""Documents out of files: JSON lines (also compressed), plain text and Parquet."""
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
+from typing import Any, Literal
 
+from glm130b.corpus.raw import Advance, read_lines, read_rows, readable
 from glm130b.errors import DataError
 
-_SUFFIXES = (".jsonl", ".jsonl.gz", ".txt")
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".txt", ".parquet")
 _FIELDS = ("id", "text", "lang", "source", "license")
 _BUNDLED = Path(__file__).resolve().parent.parent / "data"
+_EXCERPT = 300
+
+FaultReason = Literal["not UTF-8", "too long", "not a document", "empty"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,25 @@ class Document:
     license: str = ""
 
 
+@dataclass(frozen=True)
+class Fault:
+    """A line, row or text file that is no document.
+
+    Attributes:
+        num_bytes: its length in the decompressed file.
+        excerpt: how it begins.
+        place: the line or row, counted from where reading began.
+        detail: what is wrong, if the reason does not say it.
+    """
+
+    id: str
+    reason: FaultReason
+    num_bytes: int
+    excerpt: str
+    place: str = "line 1"
+    detail: str = ""
+
+
 def bundled_path(name: str) -> Path:
     """The file behind ``bundled:en`` or ``bundled:zh``, the demo corpus inside the package."""
     path = _BUNDLED / f"demo.{name}.jsonl"
@@ -36,11 +57,33 @@ def bundled_path(name: str) -> Path:
     return path
 
 
+def source_files(path: str | Path) -> list[Path]:
+    """The files behind a path: itself, or all readable kinds below a folder by sorted name.
+
+    Raises:
+        DataError: there is nothing, or a file of another kind.
+    """
+    if str(path).startswith("bundled:"):
+        return [bundled_path(str(path).removeprefix("bundled:"))]
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return [file for file in sorted(path.rglob("*")) if file.name.endswith(SUFFIXES) and file.is_file()]
+        if not path.is_file():
+            raise DataError(f"There is no file or folder {path}.", "Check the path of the source.")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.", "Check the path of the source.") from None
+    if not path.name.endswith(SUFFIXES):
+        raise DataError(f"{path} is of a kind this version does not read.", f"Use {', '.join(SUFFIXES)}.")
+    return [path]
+
+
 def read_documents(paths: Sequence[str | Path]) -> Iterator[Document]:
     """Stream the documents of files and folders, in the order given; folders are read by sorted name.
 
     A ``.txt`` file is one document. A JSON line is an object with ``text`` and, if it has them, ``id``,
-    ``lang``, ``source`` and ``license``; without ``id``, file name and line number stand in.
+    ``lang``, ``source`` and ``license``; a Parquet file has columns of these names. Without ``id``, file name
+    and line number stand in.
 
     Raises:
         DataError: a path is missing or of another kind, text is not UTF-8, a line is not such an object,
@@ -48,77 +91,117 @@ def read_documents(paths: Sequence[str | Path]) -> Iterator[Document]:
     """
     found = False
     for path in paths:
-        for file in _files(path):
-            for document in _read_file(file):
-                if document.text:
+        for file in source_files(path):
+            for document in read_file(file, id_by_line=True):
+                if isinstance(document, Document):
                     found = True
                     yield document
+                elif document.reason != "empty":
+                    raise _refusal(file, document)
     if not found:
         names = ", ".join(str(path) for path in paths)
         raise DataError(f"There is no text in {names or 'an empty list of files'}.", "Give files that hold documents.")
 
 
-def _files(path: str | Path) -> list[Path]:
-    if str(path).startswith("bundled:"):
-        return [bundled_path(str(path).removeprefix("bundled:"))]
-    path = Path(path)
+def read_file(
+    path: Path,
+    start: int = 0,
+    end: int | None = None,
+    *,
+    max_document_bytes: int | None = None,
+    advance: Advance = lambda num_bytes: None,
+    id_by_line: bool = False,
+) -> Iterator[Document | Fault]:
+    """Stream the documents that begin in bytes ``[start, end)`` of a file, and what is none.
+
+    Args:
+        start, end: other than the whole file only where it is a ``.jsonl``.
+        max_document_bytes: length of a line, row or text file beyond which it is passed over.
+        advance: told the bytes read, as they lie on the disk.
+        id_by_line: name a document without an id by its line rather than by its first byte.
+
+    Raises:
+        DataError: the file cannot be read, is cut short or damaged.
+    """
+    if path.suffix == ".txt":
+        yield _read_text(path, max_document_bytes, advance)
+    elif path.suffix == ".parquet":
+        for number, row in enumerate(read_rows(path, _FIELDS, advance=advance), start=1):
+            yield _from_row(row, f"{path.name}:{number}", f"row {number}", max_document_bytes)
+    else:
+        lines = read_lines(path, start, end, limit=max_document_bytes, advance=advance)
+        for number, line in enumerate(lines, start=1):
+            name, place = f"{path.name}:{number}" if id_by_line else f"{path.name}@{line.start}", f"line {number}"
+            if not line.is_whole:
+                yield _too_long(name, line.num_bytes, line.content, place)
+            elif line.content.strip():
+                yield _from_json(line.content, name, place, may_have_mark=line.start == 0)
+
+
+def _read_text(path: Path, limit: int | None, advance: Advance) -> Document | Fault:
+    with readable(path), path.open("rb") as file:
+        size = path.stat().st_size
+        advance(size)
+        if limit is not None and size > limit:
+            return _too_long(path.name, size, file.read(4 * _EXCERPT), "line 1")
+        raw = file.read()
+    return _from_text(raw, {}, path.name, lambda start: "line " + str(1 + raw.count(b"\n", 0, start)))
+
+
+def _from_json(raw: bytes, name: str, place: str, *, may_have_mark: bool) -> Document | Fault:
     try:
-        if path.is_dir():
-            return [file for file in sorted(path.rglob("*")) if file.name.endswith(_SUFFIXES) and file.is_file()]
-        if not path.is_file():
-            raise DataError(f"There is no file or folder {path}.", "Check the path of the source.")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.", "Check the path of the source.") from None
-    if not path.name.endswith(_SUFFIXES):
-        raise DataError(f"{path} is of a kind this version does not read.", f"Use {', '.join(_SUFFIXES)}.")
-    return [path]
-
-
-def _read_file(path: Path) -> Iterator[Document]:
-    try:
-        if path.suffix == ".txt":
-            yield Document(id=path.name, text=_decode(path.read_bytes(), path, 1))
-            return
-        with _open(path) as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield _parse(_decode(line, path, number), path, number)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} cannot be read: {reason}.", "Check the file, or copy it again.") from None
-
-
-def _open(path: Path) -> gzip.GzipFile | BufferedReader:
-    return gzip.GzipFile(path) if path.suffix == ".gz" else path.open("rb")
-
-
-def _decode(raw: bytes, path: Path, line: int) -> str:
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line += raw[: error.start].count(b"\n")
-        raise DataError(
-            f"{path}, line {line}, is not UTF-8.", "Convert the file to UTF-8, with iconv for example."
-        ) from None
-
-
-def _parse(line: str, path: Path, number: int) -> Document:
-    try:
-        record = json.loads(line)
+        record = json.loads(raw.decode("utf-8-sig" if may_have_mark else "utf-8"))
         if not isinstance(record, dict) or "text" not in record:
             raise ValueError("it is no object with a text")
         if not isinstance(record["text"], str):
             raise ValueError("its text is no string")
-        known = {key: str(record[key]) for key in _FIELDS if record.get(key) is not None}
-        "".join(known.values()).encode("utf-8")
-    except UnicodeEncodeError:
-        reason = "it holds half a surrogate pair, which is no character"
+        return _document(record, record["text"], len(raw), name, place)
+    except UnicodeDecodeError:
+        return Fault(name, "not UTF-8", len(raw), _excerpt(raw), place)
     except RecursionError:
         reason = "it is nested too deeply"
     except ValueError as error:
         reason = str(error)
-    else:
-        return Document(**{"id": f"{path.name}:{number}", **known})
-    raise DataError(
-        f"{path}, line {number}, is not a document: {reason}.", 'A line is a JSON object with "text": a string.'
+    return Fault(name, "not a document", len(raw), _excerpt(raw), place, reason)
+
+
+def _from_row(row: Mapping[str, Any], name: str, place: str, limit: int | None) -> Document | Fault:
+    text = row["text"] or b""
+    name = name if row.get("id") is None else str(row["id"])
+    if limit is not None and len(text) > limit:
+        return _too_long(name, len(text), text, place)
+    return _from_text(text, row, name, lambda start: place)
+
+
+def _from_text(raw: bytes, record: Mapping[str, Any], name: str, place_of: Callable[[int], str]) -> Document | Fault:
+    try:
+        return _document(record, raw.decode("utf-8"), len(raw), name, place_of(0))
+    except UnicodeDecodeError as error:
+        return Fault(name, "not UTF-8", len(raw), _excerpt(raw), place_of(error.start))
+
+
+def _document(record: Mapping[str, Any], text: str, size: int, name: str, place: str) -> Document | Fault:
+    known = {key: str(record[key]) for key in _FIELDS if key != "text" and record.get(key) is not None}
+    document = Document(**{"id": name, **known}, text=text)
+    try:
+        "".join((text, *known.values())).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a surrogate pair, which is no character") from None
+    return document if text.strip() else Fault(document.id, "empty", size, "", place)
+
+
+def _too_long(name: str, size: int, beginning: bytes, place: str) -> Fault:
+    return Fault(name, "too long", size, _excerpt(beginning), place)
+
+
+def _excerpt(raw: bytes) -> str:
+    return raw[: 4 * _EXCERPT].decode("utf-8", "replace").strip()[:_EXCERPT]
+
+
+def _refusal(path: Path, fault: Fault) -> DataError:
+    if fault.reason == "not UTF-8":
+        return DataError(f"{path}, {fault.place}, is not UTF-8.", "Convert the file to UTF-8, with iconv for example.")
+    return DataError(
+        f"{path}, {fault.place}, is not a document: {fault.detail}.",
+        'A line is a JSON object with "text": a string.',
     )

@@ -35,31 +35,38 @@ class TokenShard:
 
     Attributes:
         tokens: all tokens, a memory map of the stored integer type.
-        lengths: tokens in each document.
+        lengths: tokens in each document, a memory map.
     """
 
     def __init__(self, prefix: Path) -> None:
         """Open ``<prefix>.idx`` and ``<prefix>.bin``.
 
         Raises:
-            DataError: missing, not of this layout, or lengths and data disagree.
+            DataError: missing, not of this layout, or index and data disagree.
         """
-        index_path, data_path = prefix.with_name(prefix.name + ".idx"), prefix.with_name(prefix.name + ".bin")
+        self.prefix = prefix
+        index_path, data_path = shard_files(prefix)
+        index: NDArray[np.uint8] = np.zeros(0, np.uint8)
         try:
-            index, size = index_path.read_bytes(), data_path.stat().st_size
+            size = data_path.stat().st_size
+            if index_path.stat().st_size:
+                index = np.memmap(index_path, np.uint8, mode="r")
         except OSError as error:
             raise DataError(f"{error.filename} cannot be read: {error.strerror}.", "Make the shards again.") from None
         try:
-            magic, version, code, num_documents, num_starts = _HEADER.unpack_from(index)
+            magic, version, code, num_documents, num_starts = _HEADER.unpack(index[: _HEADER.size].tobytes())
             kind = np.dtype(_TYPES[code])
             if len(index) != _HEADER.size + 12 * num_documents + 8 * num_starts:
                 raise ValueError("truncated")
-            self.lengths: NDArray[np.int32] = np.frombuffer(index, np.int32, num_documents, _HEADER.size)
         except (struct.error, KeyError, ValueError):
-            magic, version, kind = b"", 0, np.dtype(np.uint8)
+            magic, version, kind, num_documents = b"", 0, np.dtype(np.uint8), 0
         if magic != _MAGIC or version != 1:
             raise DataError(f"{index_path} is truncated, or no Megatron index of version 1.", "Make the shards again.")
-        if int(self.lengths.sum()) * kind.itemsize != size:
+        sizes_end = _HEADER.size + 4 * num_documents
+        self.lengths: NDArray[np.int32] = index[_HEADER.size : sizes_end].view(np.int32)
+        self._offsets: NDArray[np.int64] = index[sizes_end : sizes_end + 8 * num_documents].view(np.int64)
+        end = int(self._offsets[-1]) + int(self.lengths[-1]) * kind.itemsize if num_documents else 0
+        if end != size:
             raise DataError(f"{data_path} is not as long as its index says.", "Copy it again, or make it again.")
         self.tokens: NDArray[Any] = np.memmap(data_path, dtype=kind, mode="r") if size else np.zeros(0, dtype=kind)
 
@@ -67,6 +74,16 @@ class TokenShard:
     def num_tokens(self) -> int:
         """Tokens in all documents together."""
         return len(self.tokens)
+
+    def document(self, number: int) -> NDArray[Any]:
+        """The tokens of one document, of the stored integer type."""
+        start = int(self._offsets[number]) // self.tokens.itemsize
+        return self.tokens[start : start + int(self.lengths[number])]
+
+
+def shard_files(prefix: Path) -> tuple[Path, Path]:
+    """The ``.idx`` and the ``.bin`` of a shard."""
+    return prefix.with_name(prefix.name + ".idx"), prefix.with_name(prefix.name + ".bin")
 
 
 def write_shard(prefix: Path, documents: Iterable[Sequence[int]], vocab_size: int) -> tuple[int, int]:
@@ -77,13 +94,14 @@ def write_shard(prefix: Path, documents: Iterable[Sequence[int]], vocab_size: in
     """
     kind = np.dtype(np.uint16 if vocab_size <= 65536 else np.int32)
     lengths = array("i")
-    with prefix.with_name(prefix.name + ".bin").open("wb") as data:
+    index_path, data_path = shard_files(prefix)
+    with data_path.open("wb") as data:
         for ids in documents:
             data.write(np.asarray(ids, dtype=kind).tobytes())
             lengths.append(len(ids))
     sizes = np.asarray(lengths, dtype=np.int32)
     offsets = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)[:-1])) * kind.itemsize if len(sizes) else sizes
-    with prefix.with_name(prefix.name + ".idx").open("wb") as index:
+    with index_path.open("wb") as index:
         index.write(_HEADER.pack(_MAGIC, 1, _CODES[kind.type], len(sizes), len(sizes) + 1))
         index.write(sizes.tobytes())
         index.write(offsets.astype(np.int64).tobytes())

@@ -20,7 +20,7 @@ Offsets = NDArray[np.int64]
 
 _SEPARATOR, _LETTER, _CHARACTER = 0, 1, 2
 _PLANES = 0x32000
-"""Code points from here on are unassigned, private or marks that select variants."""
+"""Code points from here on are unassigned, private or select variants; they separate."""
 
 _UNSPACED = (
     (0x0E00, 0x0FFF),  # Thai, Lao, Tibetan
@@ -72,9 +72,7 @@ def units(text: str) -> Units:
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     tables = _tables()
     places = np.arange(len(points), dtype=np.int64)
-    known = points < _PLANES
-    if not known.all():
-        points, places = points[known], places[known]
+    points = np.where(points < _PLANES, points, np.uint32(0))
     if len(tables.long) and (expands := tables.count[points] > 1).any():
         points, places = _expand(points, places, expands, tables)
     points = tables.fold[points]

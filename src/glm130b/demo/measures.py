@@ -54,10 +54,14 @@ def frequency_loss(corpus: PreparedCorpus, vocab_size: int) -> dict[str, float]:
     For each source that has held-out text, with one added to every count.
     """
     losses = {}
-    for name, shard in corpus.heldout.items():
-        if shard.num_tokens:
-            counts = np.bincount(corpus.train[name].tokens, minlength=vocab_size) + 1.0
-            losses[name] = float(-np.log(counts / counts.sum())[shard.tokens].mean())
+    for name, heldout in corpus.heldout.items():
+        if heldout.num_tokens:
+            shards = corpus.train[name].shards
+            counts = np.ones(vocab_size)
+            for shard in shards:
+                counts += np.bincount(shard.tokens, minlength=vocab_size)
+            costs = -np.log(counts / counts.sum())
+            losses[name] = float(np.concatenate([costs[shard.tokens] for shard in heldout.shards]).mean())
     return losses
 
 

@@ -65,7 +65,7 @@ def write_report(results: Results) -> Path:
         config=results.config,
         parameters=parameter_count(results.config.model),
         embedding=results.config.model.vocab_size * results.config.model.hidden_size,
-        ledger=results.corpus.ledger["sources"],
+        ledger=results.corpus.entries,
         environment=read_json(results.out / "environment.json", ModelError),
         last=records[-1],
         rows=loss_rows(results.before, results.precisions[0].losses, results.frequencies),

@@ -60,9 +60,9 @@ def signed(difference: float) -> str:
 
 
 def ledger(console: Console, corpus: PreparedCorpus, tokenizer: Tokenizer) -> None:
-    """Documents, bytes and tokens of each source, from the corpus's ledger."""
+    """Documents, bytes and tokens of each source, from what was prepared."""
     table = _table("", ">documents", ">bytes", ">tokens", ">bytes a token", ">tokens held out")
-    for name, entry in corpus.ledger["sources"].items():
+    for name, entry in corpus.entries.items():
         train, held = entry["train"], entry["heldout"]
         tokens = train["tokens"] + held["tokens"]
         num_bytes = train["bytes"] + held["bytes"]

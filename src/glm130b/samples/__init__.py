@@ -1,6 +1,10 @@
 """Token shards to training samples: every sample a pure function of the configuration and its number."""
 
 from glm130b.samples.blank import NO_TARGET, Sample, gmask_sample, mask_sample
+from glm130b.samples.instruction import instruction_sample
+from glm130b.samples.mixture import Mixture, Phase
+from glm130b.samples.open import open_stream
+from glm130b.samples.phases import sample_number, settings_seen
 from glm130b.samples.sequence import Sequence, pack
 from glm130b.samples.show import describe
 from glm130b.samples.spans import draw_span_lengths, fit_window, place_spans, span_length_weights
@@ -8,8 +12,10 @@ from glm130b.samples.stream import Objective, Origin, SampleStream
 
 __all__ = [
     "NO_TARGET",
+    "Mixture",
     "Objective",
     "Origin",
+    "Phase",
     "Sample",
     "SampleStream",
     "Sequence",
@@ -17,8 +23,12 @@ __all__ = [
     "draw_span_lengths",
     "fit_window",
     "gmask_sample",
+    "instruction_sample",
     "mask_sample",
+    "open_stream",
     "pack",
     "place_spans",
+    "sample_number",
+    "settings_seen",
     "span_length_weights",
 ]

@@ -11,15 +11,19 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from glm130b.config import RunConfig
+from glm130b.config import DataConfig, RunConfig
 from glm130b.errors import ConfigError, ModelError
 from glm130b.files import is_partial, read_json, whole_folder, write_json
 from glm130b.model import GLM, InMemory, checked_tensors, checkpoints, read_tensors, write_tensors
+from glm130b.samples import settings_seen
 from glm130b.tokenization import Tokenizer
 from glm130b.training.optimizer import moments, restore_moments
 
 _BOUND = ("seed", "model", "data", "objective")
-"""Sections that cannot change within a run: they decide what the parameters are and what sample i is."""
+"""Sections that cannot change within a run: they decide what the parameters are and what sample i is.
+
+Of ``data``, only what concerns the sequences already seen; see ``settings_seen``.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def save_checkpoint(
     tokenizer: Tokenizer,
     config: RunConfig,
     progress: Progress,
-    data_fingerprint: str,
+    fingerprints: dict[str, str],
 ) -> Path:
     """Write ``checkpoints/step-<n>`` and remove the oldest beyond ``checkpoint.keep``."""
     path = run / "checkpoints" / f"step-{progress.step:08d}"
@@ -73,7 +77,7 @@ def save_checkpoint(
         save_file(moments(model, optimizer), folder / "optimizer.safetensors")
         state = {
             **asdict(progress),
-            "data_fingerprint": data_fingerprint,
+            "data_fingerprints": fingerprints,
             "config": config.model_dump(mode="json"),
         }
         write_json(folder / "training_state.json", state)
@@ -84,7 +88,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, model: GLM, optimizer: torch.optim.Optimizer, config: RunConfig, data_fingerprint: str
+    path: Path, model: GLM, optimizer: torch.optim.Optimizer, config: RunConfig, fingerprints: dict[str, str]
 ) -> Progress:
     """Restore model and optimizer to the last bit.
 
@@ -95,7 +99,7 @@ def load_checkpoint(
     state = read_json(path / "training_state.json", ModelError)
     try:
         progress = Progress(int(state["step"]), int(state["samples"]))
-        _check_same_run(path, state, config, data_fingerprint)
+        _check_same_run(path, state, config, fingerprints)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(
             f"{path / 'training_state.json'} is damaged ({error!r}).",
@@ -138,19 +142,21 @@ def remove_leftovers(run: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _check_same_run(path: Path, state: dict[str, Any], config: RunConfig, data_fingerprint: str) -> None:
-    now = config.model_dump(mode="json")
+def _check_same_run(path: Path, state: dict[str, Any], config: RunConfig, fingerprints: dict[str, str]) -> None:
+    samples = int(state["samples"])
+    then, now = state["config"], config.model_dump(mode="json")
+    then["data"] = settings_seen(DataConfig.model_validate(then["data"]), samples)
+    now["data"] = settings_seen(config.data, samples)
     for section in _BOUND:
-        if state["config"][section] != now[section]:
-            key, then = _first_difference(state["config"][section], now[section], section)
+        if then[section] != now[section]:
+            key, was = _first_difference(then[section], now[section], section)
             raise ConfigError(
-                f"{path} was trained with {key} = {then}, the config says otherwise.",
+                f"{path} was trained with {key} = {was}, the config says otherwise.",
                 "Give the run's own config, or train into a new folder (--out).",
             )
-    if state["data_fingerprint"] != data_fingerprint:
-        raise ConfigError(
-            f"{path} was trained on other tokens than {path.parents[1] / 'data'} holds.", "Restore the data."
-        )
+    for name in (*now["data"]["sources"], *now["data"]["instructions"]):
+        if state["data_fingerprints"][name] != fingerprints[name]:
+            raise ConfigError(f"{path} was trained on other tokens than {name} holds now.", "Restore the data.")
 
 
 def _first_difference(then: Any, now: Any, key: str) -> tuple[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from glm130b.config import RunConfig
-from glm130b.corpus import TokenShard
+from glm130b.corpus import Tokens
 from glm130b.model import GLM
 from glm130b.samples import Objective, SampleStream
 from glm130b.tokenization import SpecialTokens
@@ -21,7 +21,7 @@ _SEED = 0
 def heldout_loss(
     model: GLM,
     config: RunConfig,
-    shards: dict[str, TokenShard],
+    shards: dict[str, Tokens],
     special: SpecialTokens,
     *,
     sequences: int | None = None,
@@ -39,7 +39,7 @@ def heldout_loss(
     losses: dict[str, float] = {}
     objectives: tuple[Objective, ...] = ("mask", "gmask")
     for source, shard in shards.items():
-        pieces = shard.num_tokens // config.data.text_length
+        pieces = len(shard.pieces(config.data.text_length))
         if not pieces:
             continue
         for objective in objectives:

@@ -8,6 +8,7 @@ import os
 import platform
 import signal
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +22,8 @@ from glm130b.corpus import PreparedCorpus
 from glm130b.errors import ModelError
 from glm130b.files import write_whole
 from glm130b.model import GLM, build_model, mix
-from glm130b.samples import Objective, SampleStream
+from glm130b.samples import Objective, open_stream
+from glm130b.samples import Sequence as PackedSequence
 from glm130b.tokenization import Tokenizer
 from glm130b.training.batch import micro_batches
 from glm130b.training.checkpoint import (
@@ -33,6 +35,7 @@ from glm130b.training.checkpoint import (
 )
 from glm130b.training.forward import hidden_at_targets
 from glm130b.training.heldout import heldout_loss
+from glm130b.training.loader import Loader
 from glm130b.training.loss import linear_cross_entropy, scale_gradient
 from glm130b.training.metrics import MetricsLog, Record
 from glm130b.training.optimizer import build_optimizer, set_learning_rate
@@ -84,8 +87,9 @@ class Trainer:
         self.model.recompute_activations = config.train.recompute_activations
         self.optimizer = build_optimizer(self.model, config.train.optimizer)
         self.schedule = Schedule.of(config)
-        self.stream = SampleStream(config.data, config.objective, corpus.train, tokenizer.special, seed=config.seed)
+        self.stream, self._fingerprints = open_stream(config, corpus, tokenizer)
         self.progress = Progress()
+        self._loader: Loader | None = None
         shrink = config.train.embedding_gradient_shrink
         self.model.word_embeddings.register_forward_hook(
             lambda _module, _inputs, output: scale_gradient(output, shrink.alpha)
@@ -102,16 +106,15 @@ class Trainer:
         config, before = self.config, self.progress
         size = self.schedule.batch_size(before.samples)
         rate = self.schedule.learning_rate(before.samples)
-        numbers = range(before.samples, before.samples + size)
-        sequences = [self.stream[number] for number in numbers]
+        numbers, sequences, waited = self._load(size)
         by_sequence: list[float] = []
         loss = 0.0
         self.optimizer.zero_grad(set_to_none=True)
         for batch in micro_batches(
             sequences, config.train.micro_batch_size, normalisation=config.train.loss, device=self.device
         ):
-            first = before.samples + len(by_sequence)
-            seeds = [mix(config.seed, number) for number in range(first, first + len(batch.tokens))]
+            part_numbers = numbers[len(by_sequence) : len(by_sequence) + len(batch.tokens)]
+            seeds = [mix(config.seed, number) for number in part_numbers]
             part, losses = linear_cross_entropy(
                 hidden_at_targets(self.model, batch, config.train, seeds),
                 scale_gradient(self.model.word_embeddings.weight, self._output_alpha),
@@ -140,6 +143,7 @@ class Trainer:
             "embedding_grad_norm": embedding_norm,
             "learning_rate": rate,
             "batch_size": size,
+            "loader_seconds": waited,
             **_speed(size * config.data.seq_length, time.perf_counter() - started),
         }
 
@@ -147,9 +151,24 @@ class Trainer:
         samples = self.progress.samples
         return {"step": self.progress.step, "samples": samples, "tokens": samples * self.config.data.seq_length}
 
-    def _by_objective(self, numbers: range, losses: list[float]) -> Record:
+    def _load(self, size: int) -> tuple[list[int], list[PackedSequence], float]:
+        """Take the next sequences from a loader that stands where the run does."""
+        if self._loader is None or self._loader.consumed != self.progress.samples:
+            self.close()
+            self._loader = Loader(self.stream, self.config.train.loader, self.progress.samples, self.config.data.skip)
+        return self._loader.take(size)
+
+    def close(self) -> None:
+        """End the loader's processes."""
+        if self._loader is not None:
+            self._loader.close()
+            self._loader = None
+
+    def _by_objective(self, numbers: list[int], losses: list[float]) -> Record:
         """Mean loss of the sequences of each objective; None if the step had none."""
         found: dict[Objective, list[float]] = {"mask": [], "gmask": []}
+        if self.config.data.active_instructions:
+            found["instruction"] = []
         for number, loss in zip(numbers, losses, strict=True):
             found[self.stream.origin(number).objective].append(loss)
         return {f"loss_{name}": sum(values) / len(values) if values else None for name, values in found.items()}
@@ -167,12 +186,12 @@ class Trainer:
             self.tokenizer,
             self.config,
             self.progress,
-            self.corpus.fingerprint,
+            self._fingerprints,
         )
 
     def restore(self, path: Path) -> None:
         """Go back to a checkpoint."""
-        self.progress = load_checkpoint(path, self.model, self.optimizer, self.config, self.corpus.fingerprint)
+        self.progress = load_checkpoint(path, self.model, self.optimizer, self.config, self._fingerprints)
 
 
 def train(
@@ -209,6 +228,7 @@ def train(
     last = config.train.max_steps or math.inf
     saved = resume
     with (
+        closing(trainer),
         MetricsLog(run, trainer.progress.step, tensorboard=config.tensorboard) as log,
         stop_on_signals() as stop,
     ):

@@ -86,7 +86,7 @@ def _check_supported(config: RunConfig) -> None:
     """Refuse by name what this version does not train.
 
     Raises:
-        ConfigError: FP16, more than one device, or instruction data.
+        ConfigError: FP16, more than one device, or a share of instruction data that is not named.
     """
     mesh = config.parallel
     if mesh.tensor * mesh.pipeline * mesh.data > 1:
@@ -97,9 +97,10 @@ def _check_supported(config: RunConfig) -> None:
         )
     if config.train.precision == "fp16":
         raise ConfigError("train.precision is fp16, which this version does not train in.", "Use bf16 or fp32.")
-    if config.objective.instruction_share:
+    if config.objective.instruction_share and not config.data.active_instructions:
         raise ConfigError(
-            "objective.instruction_share is set, but this version has no instruction data.", "Set it to 0."
+            "objective.instruction_share is set, but data.instructions names no instruction data.",
+            "Make some with `glm mip build`, or set the share to 0.",
         )
 
 

@@ -1,0 +1,115 @@
+"""Sequences in the order of the run: made between steps, or by processes that work ahead."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from glm130b.config import LoaderConfig
+from glm130b.errors import GLMError, ResourceError
+from glm130b.samples import SampleStream, sample_number
+from glm130b.samples import Sequence as PackedSequence
+
+
+class Loader:
+    """Hands out sequences one after the other; what they are does not depend on how they are made.
+
+    Args:
+        stream: makes sequence i.
+        consumed: how many were handed out before: the whole state.
+        skip: stretches of numbers left out, ``data.skip``.
+    """
+
+    def __init__(
+        self, stream: SampleStream, config: LoaderConfig, consumed: int, skip: Sequence[tuple[int, int]] = ()
+    ) -> None:
+        self.consumed = consumed
+        self._stream, self._config, self._skip = stream, config, skip
+        self._ahead: Iterator[PackedSequence | GLMError] | None = None
+        if config.workers:
+            self._ahead = iter(
+                DataLoader(
+                    _Guarded(stream),
+                    batch_size=None,
+                    sampler=_Numbers(consumed, skip),
+                    num_workers=config.workers,
+                    prefetch_factor=config.prefetch,
+                    timeout=config.stall_seconds,
+                    collate_fn=_unchanged,
+                    worker_init_fn=_outlive_signals,
+                    # Memory maps are shared by a fork, and would be copied to a process started anew.
+                    multiprocessing_context="fork",
+                )
+            )
+
+    def take(self, count: int) -> tuple[list[int], list[PackedSequence], float]:
+        """Numbers of the next ``count`` sequences, the sequences, and the seconds spent waiting for them.
+
+        Raises:
+            DataError: a sequence cannot be made.
+            ResourceError: the processes have stopped giving any.
+        """
+        started = time.perf_counter()
+        numbers = [sample_number(self.consumed + n, self._skip) for n in range(count)]
+        sequences = [self._next(number) for number in numbers]
+        self.consumed += count
+        return numbers, sequences, time.perf_counter() - started
+
+    def _next(self, number: int) -> PackedSequence:
+        if self._ahead is None:
+            return self._stream[number]
+        try:
+            found = next(self._ahead)
+        except RuntimeError as error:  # a process died, or nothing came for stall_seconds
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise ResourceError(
+                f"Sequence {number} does not come from the loader's processes: {reason}.",
+                "Look at the disk the data are on; resume with the same command, or with train.loader.workers=0.",
+            ) from None
+        if isinstance(found, GLMError):
+            raise found
+        return found
+
+    def close(self) -> None:
+        """End the processes."""
+        self._ahead = None
+
+
+class _Guarded(Dataset[Any]):
+    """The stream, with errors handed over rather than raised, so that their sentences arrive as they are."""
+
+    def __init__(self, stream: SampleStream) -> None:
+        self._stream = stream
+
+    def __getitem__(self, index: int) -> PackedSequence | GLMError:
+        try:
+            return self._stream[index]
+        except GLMError as error:
+            return error
+
+
+class _Numbers:
+    """Numbers to draw, without end."""
+
+    def __init__(self, consumed: int, skip: Sequence[tuple[int, int]]) -> None:
+        self._consumed, self._skip = consumed, skip
+
+    def __iter__(self) -> Iterator[int]:
+        consumed = self._consumed
+        while True:
+            yield sample_number(consumed, self._skip)
+            consumed += 1
+
+
+def _outlive_signals(_worker: int) -> None:
+    """A signal to the whole process group is for the training, which saves before it ends."""
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, signal.SIG_IGN)
+
+
+def _unchanged(value: Any) -> Any:
+    return value

@@ -1,0 +1,201 @@
+"""Evaluation items in documents: the index against a slow search, and what is cut."""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glm130b.config import ContaminationConfig
+from glm130b.corpus.contamination import EvaluationIndex, Hit, cut_spans
+from glm130b.corpus.decontaminate import decontaminate, judge_document
+from glm130b.corpus.documents import Document
+from glm130b.errors import DataError
+
+WORDS = st.lists(st.sampled_from(["red", "Blue", "绿", "four", "五"]), max_size=25)
+
+
+def test_against_a_slow_search() -> None:
+    """Every n-gram of every item looked for in every document, by plain comparison."""
+
+    @given(st.lists(WORDS, min_size=1, max_size=6), st.lists(WORDS, min_size=1, max_size=4), st.integers(2, 5))
+    @settings(max_examples=40, deadline=None)
+    def check(items: list[list[str]], documents: list[list[str]], n: int) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            task = Path(folder) / "sets" / "task"
+            task.mkdir(parents=True)
+            (task / "x.jsonl").write_text("".join(json.dumps({"q": " ".join(item)}) + "\n" for item in items))
+            index = EvaluationIndex.build([task.parent], Path(folder) / "index", n=n)
+            again = EvaluationIndex.open(Path(folder) / "index")
+            for words in documents:
+                text = " ".join(words)
+                found = index.hits(text)
+                assert again.hits(text) == found
+                assert found == slow_hits(items, words, n)
+
+    check()
+
+
+def slow_hits(items: list[list[str]], words: list[str], n: int) -> list[Hit]:
+    def grams(row: list[str]) -> list[tuple[str, ...]]:
+        return [tuple(word.lower() for word in row[place : place + n]) for place in range(len(row) - n + 1)]
+
+    places = [0]
+    for word in words:
+        places.append(places[-1] + len(word) + 1)
+    hits = []
+    for number, item in enumerate(items):
+        own, theirs = set(grams(item)), grams(words)
+        overlap = len(own & set(theirs)) / len(own) if own else 0
+        stretches: list[list[int]] = []
+        for place, gram in enumerate(theirs):
+            if gram in own and stretches and place - stretches[-1][1] < n:
+                stretches[-1][1] = place
+            elif gram in own:
+                stretches.append([place, place])
+        for first, last in stretches:
+            hits.append(Hit("task", f"task/x.jsonl#{number}", places[first], places[last + n] - 1, overlap))
+    return sorted(hits, key=lambda hit: (hit.start, hit.end, hit.task, hit.item))
+
+
+QUESTION = "Which of the seven old bridges over the quiet river was the very first to be rebuilt in stone?"
+CHINESE = "下列哪一座橫跨這條安靜河流的古老橋樑是最先用石頭重新建造起來的呢"
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> Path:
+    folder = tmp_path / "sets"
+    for task, name, content in (
+        ("quiz", "test.csv", f'"{QUESTION}",Upper,Middle,Lower,Old,C\nWho wrote it?,A,B,C,D,A\n'),
+        ("cn", "dev.json", json.dumps({"data": [{"question": CHINESE}]}, ensure_ascii=False)),
+        ("cn", "README.md", QUESTION),
+        ("mip", "train.jsonl", json.dumps({"text": "left out " * 20})),
+    ):
+        (folder / task).mkdir(parents=True, exist_ok=True)
+        (folder / task / name).write_text(content, encoding="utf-8")
+    return folder
+
+
+def test_folded_passages_are_found(tmp_path: Path, sets: Path) -> None:
+    index = EvaluationIndex.build([sets], tmp_path / "index", exclude=["mip"])
+    assert index.facts["tasks"] == {
+        "cn": {"items": 1, "indexed": 1, "ngrams": len(CHINESE) - 12},
+        "quiz": {"items": 2, "indexed": 1, "ngrams": 19 - 12},
+    }
+    english_part = "WHICH OF THE SEVEN OLD BRIDGES — over the quiet river was the very first"
+    text = f"前言。下列哪一座横跨这条安静河流的古老桥梁是最先用石头重新建造起来的呢？ {english_part}"
+    chinese, english = index.hits(text)
+    assert (chinese.task, chinese.item, chinese.overlap) == ("cn", "cn/dev.json#data[0]", 1.0)
+    assert text[chinese.start : chinese.end] == "下列哪一座横跨这条安静河流的古老桥梁是最先用石头重新建造起来的呢"
+    assert (english.task, english.item) == ("quiz", "quiz/test.csv#0")
+    assert english.overlap == pytest.approx(2 / 7)
+    assert english.record("web", "d1") == {
+        "task": "quiz",
+        "item": "quiz/test.csv#0",
+        "source": "web",
+        "document": "d1",
+        "span": [english.start, english.end],
+        "overlap": 0.2857,
+    }
+    assert index.hits("left out " * 20) == []
+
+
+def test_common_wording_says_nothing(tmp_path: Path) -> None:
+    line = "the following are multiple choice questions with answers about some subject or other here"
+    for count, expected in ((20, True), (21, False)):
+        file = tmp_path / f"{count}.jsonl"
+        file.write_text("".join(json.dumps({"q": f"{line} {n} {n}"}) + "\n" for n in range(count)))
+        assert bool(EvaluationIndex.build([file], tmp_path / f"index{count}").hits(line)) == expected
+
+
+def test_cutting_takes_the_sentence() -> None:
+    text = "One is fine. Two holds the passage that is known. Three is fine."
+    start = text.index("the passage")
+    hit = Hit("t", "i", start, start + 11, 1.0)
+    assert cut_spans(text, [hit]) == "One is fine. Three is fine."
+    assert cut_spans(text, [hit, Hit("t", "j", 0, 3, 1.0)]) == " Three is fine."
+    long = "x" * 500 + "PASSAGE" + "y" * 500
+    assert cut_spans(long, [Hit("t", "i", 500, 507, 1.0)]) == "x" * 300 + "y" * 300
+
+
+@given(st.text(alphabet="ab. \n", max_size=80), st.lists(st.tuples(st.integers(0, 80), st.integers(0, 80)), max_size=4))
+def test_a_cut_takes_all_of_every_hit(text: str, spans: list[tuple[int, int]]) -> None:
+    hits = [Hit("t", "i", *sorted((min(a, len(text)), min(b, len(text)))), 1.0) for a, b in spans]
+    marked = "".join("#" if any(hit.start <= n < hit.end for hit in hits) else c for n, c in enumerate(text))
+    left = cut_spans(marked, hits)
+    assert "#" not in left
+    assert len(left) <= len(text)
+
+
+def test_actions(tmp_path: Path, sets: Path) -> None:
+    index = EvaluationIndex.build([sets], tmp_path / "index", exclude=["mip"])
+    text = "A fine beginning of some length here, with more to say. " * 5 + QUESTION + " And an end."
+    document = Document("d1", text)
+    wanted = {"log": text, "drop-document": None, "drop-span": text.replace(QUESTION, "")}
+    for action, left in wanted.items():
+        verdict = judge_document(index, ContaminationConfig(action=action), "web", document)
+        if left is None:
+            assert verdict.left is None
+        else:
+            assert verdict.left is not None
+            assert verdict.left.text.split() == left.split()
+        done = {"log": "logged", "drop-document": "dropped document", "drop-span": "cut"}[action]
+        assert [record["action"] for record in verdict.records] == [done]
+        assert verdict.records[0]["passage"] == QUESTION.rstrip("?")
+    mostly = Document("d2", QUESTION + " And.")
+    assert judge_document(index, ContaminationConfig(action="drop-span"), "web", mostly).left is None
+    some = Document("d3", QUESTION[:75])
+    assert judge_document(index, ContaminationConfig(min_overlap=0.9), "web", some).left is some
+
+
+def test_a_stream_of_documents(tmp_path: Path, sets: Path) -> None:
+    source = tmp_path / "web.jsonl"
+    texts = [QUESTION, "Something else altogether.", "又一个文档。" + CHINESE]
+    lines = [json.dumps({"id": str(n), "text": text}) for n, text in enumerate(texts)] + ["{broken", '{"text": ""}']
+    source.write_text("\n".join(lines))
+    settings = ContaminationConfig(against=(str(sets),), exclude=("mip",))
+    hits, clean = tmp_path / "hits.jsonl", tmp_path / "clean.jsonl.gz"
+    found = decontaminate({"web": [source]}, settings, hits, clean_path=clean)
+    assert {name: found[name] for name in ("documents", "dropped", "cut", "hits")} == {
+        "documents": 5,
+        "dropped": 2,
+        "cut": 0,
+        "hits": 2,
+    }
+    assert found["unread"] == {"not a document": 1, "empty": 1}
+    assert found["tasks"] == {"quiz": 1, "cn": 1}
+    records = [json.loads(line) for line in hits.read_text().splitlines()]
+    assert [(record["document"], record["task"]) for record in records] == [("0", "quiz"), ("2", "cn")]
+    from glm130b.corpus import read_documents
+
+    assert [document.id for document in read_documents([clean])] == ["1"]
+    with pytest.raises(DataError, match=r"hits.jsonl exists already"):
+        decontaminate({"web": [source]}, settings, hits)
+
+
+def test_the_size_of_the_index_does_not_change_what_is_found(tmp_path: Path) -> None:
+    """Many items: the filter in front of the table lets nothing through that is not there, and all that is."""
+    rng = random.Random(0)
+    words = [f"w{n}" for n in range(500)]
+    items = [[rng.choice(words) for _ in range(20)] for _ in range(3000)]
+    (tmp_path / "x.txt").write_text("\n".join(" ".join(item) for item in items))
+    index = EvaluationIndex.build([tmp_path / "x.txt"], tmp_path / "index")
+    assert index.facts["tasks"] == {"x": {"items": 3000, "indexed": 3000, "ngrams": 24_000}}
+    by_item: dict[str, float] = defaultdict(float)
+    for number in (0, 1234, 2999):
+        for hit in index.hits(" ".join(["other", *items[number], *rng.choices(words, k=200)])):
+            by_item[hit.item] = hit.overlap
+    assert by_item == {"x.txt#0": 1.0, "x.txt#1234": 1.0, "x.txt#2999": 1.0}
+
+
+def test_a_damaged_index_is_named(tmp_path: Path, sets: Path) -> None:
+    EvaluationIndex.build([sets], tmp_path / "index")
+    (tmp_path / "index" / "hashes.npy").write_bytes(b"")
+    with pytest.raises(DataError, match=r"The index .*index is incomplete"):
+        EvaluationIndex.open(tmp_path / "index")
