@@ -15,6 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
+    "draws": set(),
     "config": set(),
     "tokenization": {"config"},
     "corpus": {"config", "tokenization"},
@@ -29,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
 }
 ROOMS["demo"] = set(ROOMS)
 ROOMS["cli"] = set(ROOMS)
-FOR_ALL = {"errors", "files", ""}
+FOR_ALL = {"errors", "files", "draws", ""}
 """The empty name is the package itself: its version and ``load``."""
 
 FRONT_DOORS = {"__init__.py": {"interop"}, "__main__.py": {"cli"}}

@@ -109,7 +109,9 @@ def test_nothing_held_out(glm: Glm, run: Path) -> None:
 def test_samples(glm: Glm, trained: Path, recipe: Path) -> None:
     shown = glm("samples", "show", recipe, "-n", 3, "--at", 5)
     assert shown.code == 0, shown
-    assert re.findall(r"^sequence (\d+): (?:mask|gmask), text, piece \d+ of \d+ pieces, epoch \d+$", shown.out, re.M) == [
+    assert re.findall(
+        r"^sequence (\d+): (?:mask|gmask), text, piece \d+ of \d+ pieces, epoch \d+$", shown.out, re.M
+    ) == [
         "5",
         "6",
         "7",

@@ -306,6 +306,20 @@ def test_another_recipe_does_not_go_on(tmp_path: Path, inputs: Path) -> None:
     build(recipe(inputs), out, workers=1)
 
 
+@pytest.mark.parametrize(
+    ("key", "words"), [("versions", "the version of numpy has changed"), ("program", "the program itself has changed")]
+)
+def test_another_program_does_not_go_on(tmp_path: Path, inputs: Path, key: str, words: str) -> None:
+    out = tmp_path / "corpus"
+    interrupted(recipe(inputs), out)
+    job = partial_path(out) / "job.json"
+    facts = json.loads(job.read_text())
+    facts[key] = {**facts["versions"], "numpy": "0.1"} if key == "versions" else "0"
+    job.write_text(json.dumps(facts))
+    with pytest.raises(DataError, match=words):
+        build(recipe(inputs), out, workers=1)
+
+
 def test_a_changed_input_does_not_go_on(tmp_path: Path, own_inputs: Path) -> None:
     out = tmp_path / "corpus"
     interrupted(recipe(own_inputs), out, 150)

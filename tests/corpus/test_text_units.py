@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glm130b.corpus import units as module
 from glm130b.corpus.units import units
 
 TEXTS = st.text(alphabet=st.sampled_from("aB é.,-_'Ω9汉漢語。！かナ\nﬁ㎏ʼﾊ𠮷​"), max_size=60) | st.text(max_size=40)
@@ -94,3 +95,15 @@ def test_hashes_do_not_collide() -> None:
 def test_words_beyond_any_word() -> None:
     assert units("x" * 70).hashes.tolist() == units("x" * 90).hashes.tolist()
     assert units("x" * 60).hashes.tolist() != units("x" * 61).hashes.tolist()
+
+
+@given(st.lists(st.sampled_from(["one", "ﬁ", "绿", "x" * 9, " ", "。", "\n", "-"]), max_size=40), st.integers(1, 12))
+@settings(deadline=None)
+def test_blocks_change_nothing(parts: list[str], block: int) -> None:
+    text = "".join(parts)
+    whole = units(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_BLOCK", block)
+        cut = units(text)
+    for name in ("hashes", "starts", "ends", "num_characters"):
+        assert np.array_equal(getattr(cut, name), getattr(whole, name))

@@ -195,7 +195,7 @@ EXAMPLES = st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), min_siz
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(EXAMPLES, min_size=1, max_size=3))
 def test_round_trip(datasets: list[list[tuple[str, str]]]) -> None:
     """Any texts, over several datasets, come back in the right place."""

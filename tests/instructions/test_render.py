@@ -96,14 +96,14 @@ def test_the_same_in_another_process() -> None:
 )
 def test_templates_that_cannot_be_compiled(jinja: str, reason: str) -> None:
     with pytest.raises(RenderError, match=reason):
-        RENDERER.check(replace(PLAIN, jinja=jinja))
+        RENDERER.compile(replace(PLAIN, jinja=jinja))
 
 
 def test_the_names_a_template_takes() -> None:
     prompt = replace(
         PLAIN, jinja="{% for x in a %}{{ x.b }}{% endfor %} ||| {{ answer_choices[c] }}", answer_choices="{{ d }}"
     )
-    assert RENDERER.check(prompt) == {"a", "c", "d"}
+    assert RENDERER.names(prompt) == {"a", "c", "d"}
 
 
 def test_a_file_of_templates(colours: Path) -> None:
@@ -161,4 +161,4 @@ def test_our_own_templates_compile_and_have_both_languages() -> None:
         for language in ("en", "zh"):
             assert sum(prompt.languages == (language,) for prompt in prompts) >= 2
         for prompt in prompts:
-            RENDERER.check(prompt)
+            RENDERER.compile(prompt)

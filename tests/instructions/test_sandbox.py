@@ -133,10 +133,10 @@ def test_a_long_template_is_refused() -> None:
 
 def test_choice_follows_the_seed_alone() -> None:
     source = "{{ [0, 1, 2, 3, 4] | choice }}{{ range(5) | random }}{{ [0, 1, 2] | shuffle | join }}"
-    drawn = [run(source, seed) for seed in range(200)]
-    assert drawn == [run(source, seed) for seed in range(200)]
+    drawn = [run(source, seed) for seed in range(60)]
+    assert drawn == [run(source, seed) for seed in range(60)]
     assert set(Counter(text[0] for text in drawn)) == set("01234")
-    assert len(set(drawn)) > 50
+    assert len(set(drawn)) > 30
 
 
 def test_candidates_hold_what_is_right() -> None:

@@ -88,9 +88,8 @@ class TrainingProgress:
         self._bar = Progress(
             TextColumn("step {task.fields[step]}"),
             BarColumn(),
-            TextColumn(
-                "{task.percentage:>3.0f}%  loss {task.fields[loss]:.4f}  {task.fields[speed]:,.0f} tokens/s{task.fields[wait]}"
-            ),
+            TextColumn("{task.percentage:>3.0f}%  loss {task.fields[loss]:.4f}  {task.fields[speed]:,.0f} tokens/s"),
+            TextColumn("{task.fields[wait]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),

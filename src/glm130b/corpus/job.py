@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -171,6 +172,7 @@ def _facts(recipe: BuildConfig, parts: Sequence[Part], tokenizer: Tokenizer) -> 
     against = evaluation_files(recipe.contamination.against, recipe.contamination.exclude)[0]
     facts = {
         "versions": versions(),
+        "program": _program(),
         "recipe": recipe.model_dump(mode="json"),
         "tokenizer": tokenizer.fingerprint,
         "tokenizer_path": recipe.tokenizer if recipe.tokenizer == "bundled" else str(Path(recipe.tokenizer).absolute()),
@@ -180,6 +182,15 @@ def _facts(recipe: BuildConfig, parts: Sequence[Part], tokenizer: Tokenizer) -> 
     }
     plain: dict[str, Any] = json.loads(json.dumps(facts, default=str))
     return plain
+
+
+def _program() -> str:
+    """Of the code that a corpus depends on, which may change without its version when it is run from a checkout."""
+    digest = hashlib.sha256()
+    for room in ("corpus", "tokenization"):
+        for file in sorted((Path(__file__).parent.parent / room).glob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _identity(path: str) -> list[int]:
@@ -197,6 +208,8 @@ def _difference(folder: Path, before: dict[str, Any], now: dict[str, Any], parts
     if before["versions"] != now["versions"]:
         changed = dict(before["versions"].items() ^ now["versions"].items())
         return f"the version of {', '.join(sorted(changed))} has changed"
+    if before["program"] != now["program"]:
+        return "the program itself has changed"
     if before["recipe"] != now["recipe"]:
         return f"the recipe has another {next(_changed_keys(before['recipe'], now['recipe']))}"
     if before["tokenizer"] != now["tokenizer"]:

@@ -68,27 +68,49 @@ class Units:
 
 
 def units(text: str) -> Units:
-    """Fold ``text`` and cut it into units."""
+    """Fold ``text`` and cut it into units, in memory of about 24 bytes a unit."""
+    parts: list[Units] = []
+    start = 0
+    while start < len(text) or not parts:
+        end = _separator(text, start)
+        parts.append(_block_units(text[start:end], start))
+        start = end
+    if len(parts) == 1:
+        return parts[0]
+    hashes, starts, ends = (np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS)
+    return Units(hashes, starts, ends, sum(part.num_characters for part in parts))
+
+
+_BLOCK = 1 << 18
+_ARRAYS = ("hashes", "starts", "ends")
+
+
+def _separator(text: str, start: int) -> int:
+    """Where a block that begins at ``start`` may end without cutting a word."""
+    if len(text) - start <= _BLOCK:
+        return len(text)
+    found = max(text.rfind(mark, start + 1, start + _BLOCK) for mark in " \n。，")
+    if found < 0:
+        later = [place for mark in " \n。，" if (place := text.find(mark, start + _BLOCK)) >= 0]
+        found = min(later, default=len(text))
+    return found
+
+
+def _block_units(text: str, offset: int) -> Units:
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     tables = _tables()
-    places = np.arange(len(points), dtype=np.int64)
-    points = np.where(points < _PLANES, points, np.uint32(0))
-    if len(tables.long) and (expands := tables.count[points] > 1).any():
-        points, places = _expand(points, places, expands, tables)
-    points = tables.fold[points]
-    kind = tables.kind[points]
-    is_word_start = (kind == _LETTER) & np.concatenate(([True], kind[1:] != kind[:-1])) if len(kind) else kind == 1
-    starts = np.flatnonzero(is_word_start | (kind == _CHARACTER))
-    if not len(starts):
-        empty = np.zeros(0, dtype=np.int64)
-        return Units(np.zeros(0, dtype=np.uint64), empty, empty, 0)
-    values = np.where(kind == _SEPARATOR, np.uint64(0), scramble(points.astype(np.uint64) + np.uint64(1)))
-    lengths = _run_lengths(kind, starts)
+    places = np.arange(offset, offset + len(points), dtype=np.int64)
+    values = tables.values[np.where(points < _PLANES, points, np.uint32(0))]
+    if (expands := values == _LONG).any():
+        values, places = _expand(points, values, places, expands, tables)
+    is_character = (values & np.uint64(1)).astype(bool)
+    is_letter = (values != 0) & ~is_character
+    begins, finishes = is_letter.copy(), is_letter.copy()
+    begins[1:] &= ~is_letter[:-1]
+    finishes[:-1] &= ~is_letter[1:]
+    starts, lasts = np.flatnonzero(begins | is_character), np.flatnonzero(finishes | is_character)
     return Units(
-        _word_hashes(values, starts, lengths),
-        places[starts],
-        places[starts + lengths - 1] + 1,
-        int((kind[starts] == _CHARACTER).sum()),
+        _word_hashes(values, starts, lasts - starts + 1), places[starts], places[lasts] + 1, int(is_character.sum())
     )
 
 
@@ -102,52 +124,50 @@ def scramble(values: Hashes) -> Hashes:
 
 _NGRAM_BASE = np.uint64(0x9E3779B97F4A7C15)
 _WORD_BASE = np.uint64(0xD6E8FEB86659FD93)
-
-
-def _run_lengths(kind: NDArray[np.uint8], starts: Offsets) -> Offsets:
-    """Length of the word at each start; 1 for a character."""
-    changes = np.flatnonzero(np.concatenate((kind[1:] != kind[:-1], [True]))) + 1
-    ends = changes[np.searchsorted(changes, starts, side="right")]
-    return np.where(kind[starts] == _CHARACTER, 1, ends - starts)
-
-
-def _word_hashes(values: Hashes, starts: Offsets, lengths: Offsets) -> Hashes:
-    """Polynomial hash of each word, character by character over all words at once, longest words last."""
-    hashes = values[starts]
-    rows = np.flatnonzero(lengths > 1)
-    place = 1
-    while len(rows):
-        hashes[rows] = hashes[rows] * _WORD_BASE + values[starts[rows] + place]
-        place += 1
-        rows = rows[lengths[rows] > place]
-        if place == _LONGEST_WORD:
-            break
-    return scramble(hashes)
-
+_LONG = np.uint64(3)
+"""Stands for a code point that folds to several."""
 
 _LONGEST_WORD = 64
 """Letters of a word that count; a longer run is no word."""
 
 
+def _word_hashes(values: Hashes, starts: Offsets, lengths: Offsets) -> Hashes:
+    """Polynomial hash of each word, the next letter of all words at once."""
+    hashes = values[starts]
+    rows = np.flatnonzero(lengths > 1)
+    for place in range(1, _LONGEST_WORD):
+        if not len(rows):
+            break
+        hashes[rows] = hashes[rows] * _WORD_BASE + values[starts[rows] + place]
+        rows = rows[lengths[rows] > place + 1]
+    return scramble(hashes)
+
+
 @dataclass(frozen=True)
 class _Tables:
-    """By code point: what it folds to, of which kind that is, and the few that fold to several."""
+    """What code points are folded and hashed to.
 
-    fold: NDArray[np.uint32]
-    kind: NDArray[np.uint8]
-    count: NDArray[np.uint8]
-    long: dict[int, list[int]]
+    Attributes:
+        values: by code point, 0 if it separates; odd if it is a unit by itself, else even; 3 if it folds to
+            several code points.
+        long: what these fold to, hashed.
+    """
+
+    values: Hashes
+    long: dict[int, Hashes]
 
 
 def _expand(
-    points: NDArray[np.uint32], places: Offsets, expands: NDArray[np.bool_], tables: _Tables
-) -> tuple[NDArray[np.uint32], Offsets]:
-    counts = tables.count[points].astype(np.int64)
+    points: NDArray[np.uint32], values: Hashes, places: Offsets, expands: NDArray[np.bool_], tables: _Tables
+) -> tuple[Hashes, Offsets]:
+    counts = np.ones(len(points), dtype=np.int64)
+    where = np.flatnonzero(expands)
+    folded = [tables.long[int(points[index])] for index in where]
+    counts[where] = [len(values) for values in folded]
     firsts = np.cumsum(counts) - counts
-    wide, wide_places = np.repeat(points, counts), np.repeat(places, counts)
-    for index in np.flatnonzero(expands):
-        folded = tables.long[int(points[index])]
-        wide[firsts[index] : firsts[index] + len(folded)] = folded
+    wide, wide_places = np.repeat(values, counts), np.repeat(places, counts)
+    for first, hashed in zip(firsts[where], folded, strict=True):
+        wide[first : first + len(hashed)] = hashed
     return wide, wide_places
 
 
@@ -158,22 +178,26 @@ def _tables() -> _Tables:
     singles = [chr(point) for point in range(1, _PLANES) if not 0xD800 <= point < 0xE000]
     folded = [unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", c).casefold()) for c in singles]
     simplified = opencc.OpenCC("t2s").convert("\x00".join(folded)).split("\x00")
-    fold = np.arange(_PLANES, dtype=np.uint32)
-    count = np.ones(_PLANES, dtype=np.uint8)
-    long: dict[int, list[int]] = {}
+    hashed = _hashed()
+    values, long = np.zeros(_PLANES, dtype=np.uint64), {}
     for single, target in zip(singles, simplified, strict=True):
-        if len(target) == 1:
-            fold[ord(single)] = ord(target)
+        if len(target) > 1:
+            values[ord(single)] = _LONG
+            long[ord(single)] = hashed[[ord(c) for c in target]]
         elif target:
-            long[ord(single)] = [ord(c) for c in target]
-            count[ord(single)] = len(target)
-        else:
-            fold[ord(single)] = 0
+            values[ord(single)] = hashed[ord(target)]
+    return _Tables(values, long)
+
+
+def _hashed() -> Hashes:
+    """By code point that is folded already: 0, an even or an odd number."""
     kind = np.array([_kind(point) for point in range(_PLANES)], dtype=np.uint8)
     for first, last in _UNSPACED:
         inside = slice(first, min(last + 1, _PLANES))
         kind[inside] = np.where(kind[inside] == _LETTER, _CHARACTER, kind[inside])
-    return _Tables(fold, kind, count, long)
+    mixed = scramble(np.arange(1, _PLANES + 1, dtype=np.uint64)) | np.uint64(2)
+    parity = (kind == _CHARACTER).astype(np.uint64)
+    return np.where(kind == _SEPARATOR, np.uint64(0), (mixed | np.uint64(1)) ^ (np.uint64(1) - parity))
 
 
 def _kind(point: int) -> int:

@@ -84,7 +84,7 @@ def compile_all(sources: list[Source]) -> None:
     for source in sources:
         for prompt in source.prompts:
             try:
-                renderer.check(prompt)
+                renderer.compile(prompt)
             except RenderError as error:
                 raise DataError(
                     f"Template {prompt.name!r} of {prompt.folder}: {error}.", "Mend it, or exclude it by name."

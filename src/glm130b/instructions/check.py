@@ -81,7 +81,7 @@ def check_templates(root: Path) -> Iterator[Finding]:
         yield from _twice(folder, tuple(prompts))
         for prompt in prompts:
             try:
-                renderer.check(prompt)
+                renderer.compile(prompt)
             except RenderError as error:
                 yield Finding("error", folder, prompt.name, str(error))
 
@@ -99,7 +99,7 @@ def _check_prompt(source: Source, number: int, maker: Maker, renderer: Renderer,
         return Finding(level, source.dataset, prompt.name, message)
 
     try:
-        names = renderer.check(prompt)
+        names = renderer.names(prompt)
     except RenderError as error:
         yield found("error", str(error))
         return

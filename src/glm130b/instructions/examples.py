@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glm130b.config import MipConfig
+from glm130b.draws import key, permute
 from glm130b.errors import DataError
-from glm130b.instructions.order import permute
 from glm130b.instructions.prompts import RenderError
 from glm130b.instructions.render import Rendered, Renderer
 from glm130b.instructions.sources import Source
@@ -81,7 +81,7 @@ class Maker:
 
     def record(self, prompt: int, rank: int) -> int:
         """Number of the record that a prompt takes as its ``rank``-th: a seeded permutation of all."""
-        return permute(rank, self._source.num_records, self._seed(prompt, "order"))
+        return permute(rank, self._source.num_records, key(self._seed(prompt, "order")))
 
     def context(self, record: int) -> dict[str, Any]:
         """What the templates see of a record."""

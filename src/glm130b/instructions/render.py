@@ -42,17 +42,26 @@ class Renderer:
         self._sandbox = Sandbox()
         self._compiled: dict[str, Any] = {}
 
-    def check(self, prompt: Prompt) -> set[str]:
-        """Compile a template; returns the names it takes from the record.
+    def compile(self, prompt: Prompt) -> None:
+        """Compile a template without rendering anything.
+
+        Raises:
+            RenderError: it cannot be compiled.
+        """
+        for source in (prompt.jinja, prompt.answer_choices or ""):
+            self._compile(source)
+
+    def names(self, prompt: Prompt) -> set[str]:
+        """The names that a template takes from the record.
 
         Raises:
             RenderError: it cannot be compiled.
         """
         from jinja2 import meta
 
+        self.compile(prompt)
         names: set[str] = set()
         for source in (prompt.jinja, prompt.answer_choices or ""):
-            self._compile(source)
             names |= meta.find_undeclared_variables(self._sandbox.parse(source))
         return names - self._sandbox.globals.keys() - {"answer_choices"}
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from glm130b.config import MipConfig, MipDataset, Task
 from glm130b.errors import ConfigError, DataError
+from glm130b.instructions.caps import quotas
 from glm130b.instructions.formats import read_fields, read_structure
-from glm130b.instructions.order import quotas
 from glm130b.instructions.prompts import Prompt, load_prompts, own_prompts
 from glm130b.instructions.seen import check_not_evaluated
 from glm130b.instructions.spool import write_spool

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from glm130b.samples.order import generator, key
+from glm130b.draws import generator, key
 from glm130b.samples.spans import Integers
 
 _BLOCK = 1000

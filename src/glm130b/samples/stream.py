@@ -10,8 +10,8 @@ import numpy as np
 
 from glm130b.config import DataConfig, ObjectiveConfig
 from glm130b.corpus import Tokens, check_ids
+from glm130b.draws import generator, key, permute
 from glm130b.errors import DataError
-from glm130b.samples import order
 from glm130b.samples.blank import Sample, gmask_sample, mask_sample
 from glm130b.samples.instruction import instruction_sample
 from glm130b.samples.mixture import Mixture, single_phase
@@ -137,7 +137,7 @@ class SampleStream:
 
     def origin(self, index: int) -> Origin:
         """Source, pieces, epoch and objective of sequence ``index``."""
-        rng = order.generator(order.key(self._seed, "replacement"), index)
+        rng = generator(key(self._seed, "replacement"), index)
         if self._data.order == "replacement":
             names, shares = self._mixture.names, self._mixture.shares(index)
             source, ordinal = names[int(rng.choice(len(names), p=shares))], 0
@@ -155,7 +155,7 @@ class SampleStream:
 
     def _in_epoch(self, source: str, number: int, count: int) -> int:
         epoch, within = divmod(number, count)
-        return order.permute(within, count, order.key(self._seed, "order", source, epoch))
+        return permute(within, count, key(self._seed, "order", source, epoch))
 
     def text(self, origin: Origin) -> Integers:
         """The tokens a sequence of text is made of, int64 ``[data.text_length]``."""
@@ -174,7 +174,7 @@ class SampleStream:
             samples = [instruction_sample(it.input, it.target, slot, self._blanks, self._special) for it in chosen]
             return pack(samples, slot, seq_length)
         text = self.text(origin)
-        rng = order.generator(order.key(self._seed, "blanks"), index)
+        rng = generator(key(self._seed, "blanks"), index)
         if origin.objective == "gmask":
             return pack([self._gmask(rng, text)], seq_length, seq_length)
         stride = len(text) // windows

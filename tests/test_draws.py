@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glm130b.samples.order import generator, permute
+from glm130b.draws import generator, permute
 
 
 @given(st.integers(1, 700), st.integers(0, 2**64 - 1))
@@ -31,3 +31,11 @@ def test_generators_are_independent_streams() -> None:
     assert abs(np.corrcoef(draws[1:], draws[:-1])[0, 1]) < 0.06
     assert generator(5, 3).random() == draws[3]
     assert generator(6, 3).random() != draws[3]
+
+
+def test_large_permutations() -> None:
+    size = 10**12 + 7
+    taken = [permute(rank, size, 1) for rank in range(1000)]
+    assert len(set(taken)) == 1000
+    assert all(0 <= number < size for number in taken)
+    assert sum(number < size // 2 for number in taken) in range(420, 580)
