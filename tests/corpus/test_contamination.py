@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glm130b.config import ContaminationConfig
-from glm130b.corpus.contamination import EvaluationIndex, Hit, cut_spans
-from glm130b.corpus.decontaminate import decontaminate, judge_document
-from glm130b.corpus.documents import Document
+from glm130b.corpus.contamination import EvaluationIndex, Hit
+from glm130b.corpus.decontaminate import decontaminate
+from glm130b.corpus.verdict import Verdict, cut_spans, decide
 from glm130b.errors import DataError
 
 WORDS = st.lists(st.sampled_from(["red", "Blue", "绿", "four", "五"]), max_size=25)
@@ -136,22 +136,18 @@ def test_a_cut_takes_all_of_every_hit(text: str, spans: list[tuple[int, int]]) -
 def test_actions(tmp_path: Path, sets: Path) -> None:
     index = EvaluationIndex.build([sets], tmp_path / "index", exclude=["mip"])
     text = "A fine beginning of some length here, with more to say. " * 5 + QUESTION + " And an end."
-    document = Document("d1", text)
+    hits = index.hits(text)
+    assert [text[hit.start : hit.end] for hit in hits] == [QUESTION.rstrip("?")]
     wanted = {"log": text, "drop-document": None, "drop-span": text.replace(QUESTION, "")}
     for action, left in wanted.items():
-        verdict = judge_document(index, ContaminationConfig(action=action), "web", document)
-        if left is None:
-            assert verdict.left is None
-        else:
-            assert verdict.left is not None
-            assert verdict.left.text.split() == left.split()
-        done = {"log": "logged", "drop-document": "dropped document", "drop-span": "cut"}[action]
-        assert [record["action"] for record in verdict.records] == [done]
-        assert verdict.records[0]["passage"] == QUESTION.rstrip("?")
-    mostly = Document("d2", QUESTION + " And.")
-    assert judge_document(index, ContaminationConfig(action="drop-span"), "web", mostly).left is None
-    some = Document("d3", QUESTION[:75])
-    assert judge_document(index, ContaminationConfig(min_overlap=0.9), "web", some).left is some
+        verdict = decide(text, hits, ContaminationConfig(action=action))
+        assert (verdict.left or "").split() == (left or "").split()
+        assert (verdict.left is None) == (left is None)
+        assert verdict.actions == ({"log": "logged", "drop-document": "dropped document", "drop-span": "cut"}[action],)
+    mostly = QUESTION + " And."
+    assert decide(mostly, index.hits(mostly), ContaminationConfig(action="drop-span")).left is None
+    some = QUESTION[:75]
+    assert decide(some, index.hits(some), ContaminationConfig(min_overlap=0.9)) == Verdict(some, ("logged",))
 
 
 def test_a_stream_of_documents(tmp_path: Path, sets: Path) -> None:

@@ -27,7 +27,7 @@ class Engine(StrEnum):
     RAY = "ray"
 
 
-@app.command()
+@app.command(short_help="Turn documents into token shards.")
 def build(
     inputs: list[Path] = typer.Argument(help="One recipe (.yaml), or files and folders of documents."),
     out: Path = typer.Option(..., metavar="FOLDER", help="The folder to write."),
@@ -69,7 +69,7 @@ def build(
     typer.echo(f"What was dropped and why: {out / 'ledger.html'}, or glm data show {shlex.quote(str(out))}")
 
 
-@app.command()
+@app.command(short_help="Print the ledger of a corpus.")
 def show(folder: Path = typer.Argument(metavar="FOLDER", help="A folder that glm data build wrote.")) -> None:
     """Print the ledger of a corpus: documents, tokens and why documents were dropped."""
     from glm130b.cli.building import print_ledger
@@ -78,7 +78,7 @@ def show(folder: Path = typer.Argument(metavar="FOLDER", help="A folder that glm
     print_ledger(read_ledger(folder))
 
 
-@app.command()
+@app.command(short_help="Compare a corpus with its checksums.")
 def verify(folder: Path = typer.Argument(metavar="FOLDER", help="A folder that glm data build wrote.")) -> None:
     """Compare the size and checksum of every file of a corpus with its ledger."""
     from glm130b.corpus import read_ledger, verify

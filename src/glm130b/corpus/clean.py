@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from glm130b.config import BuildConfig
-from glm130b.corpus.contamination import EvaluationIndex, Hit, cut_spans
+from glm130b.corpus.contamination import EvaluationIndex, Hit
 from glm130b.corpus.documents import Document, Fault
 from glm130b.corpus.duplicates import KeyRun, Signer, document_number
 from glm130b.corpus.job import Job
@@ -24,6 +24,7 @@ from glm130b.corpus.records import Outcome, TableWriter
 from glm130b.corpus.samples import Samples
 from glm130b.corpus.shards import write_shard
 from glm130b.corpus.units import Units, units
+from glm130b.corpus.verdict import decide
 from glm130b.files import whole_folder, write_json
 from glm130b.tokenization import Tokenizer
 
@@ -158,17 +159,11 @@ class _Cleaner:
         """The text that is left, and whether the document has to go; all hits are written down."""
         if self._tools.index is None:
             return text, False
-        settings = self._recipe.contamination
         hits = self._tools.index.hits(text, cut)
-        serious = [hit for hit in hits if hit.overlap >= settings.min_overlap] if settings.action != "log" else []
-        left, is_dropped = text, bool(serious)
-        if serious and settings.action == "drop-span":
-            left = cut_spans(text, serious).strip()
-            is_dropped = not left or len(text) - len(left) > settings.max_cut * len(text)
-        for hit in hits:
-            action = "logged" if hit not in serious else "dropped document" if is_dropped else "cut"
+        verdict = decide(text, hits, self._recipe.contamination)
+        for hit, action in zip(hits, verdict.actions, strict=True):
             self._hits.write(self._hit_line(hit, document_id, text, action))
-        return (text if is_dropped else left), is_dropped
+        return (text, True) if verdict.left is None else (verdict.left, False)
 
     def _hit_line(self, hit: Hit, document_id: str, text: str, action: str) -> str:
         record = {**hit.record(self._source, document_id), "action": action}

@@ -1,4 +1,4 @@
-"""Passages of evaluation sets inside documents: an index of their n-grams, and what to do about a hit.
+"""Passages of evaluation sets inside documents, found by an index of their n-grams.
 
 An n-gram is n units in a row (``units.py``): words of an alphabetic script, characters of Chinese, after
 NFKC, case and simplified/traditional folding. The index lies in memory-mapped files that processes share; its
@@ -31,9 +31,6 @@ _MAX_ITEMS = 20
 
 _BATCH = 1 << 20
 """Characters cut into units at once."""
-
-_SENTENCE_ENDS = "\n.!?。！？…"
-_WIDEN = 200
 
 
 @dataclass(frozen=True)
@@ -225,40 +222,3 @@ def _write_arrays(folder: Path, hashes: array[int], owners: array[int], sizes: a
     }
     for name, values in arrays.items():
         np.save(folder / f"{name}.npy", values)
-
-
-def cut_spans(text: str, hits: Sequence[Hit]) -> str:
-    """The text without the sentences that hits lie in.
-
-    A cut is widened to the end of a sentence or line on either side, by 200 characters at most.
-    """
-    kept: list[str] = []
-    done = 0
-    for start, end in _merged(sorted((_back(text, hit.start), _forward(text, hit.end)) for hit in hits)):
-        kept.append(text[done:start])
-        done = end
-    return "".join([*kept, text[done:]])
-
-
-def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    merged: list[tuple[int, int]] = []
-    for start, end in spans:
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def _back(text: str, start: int) -> int:
-    for place in range(start, max(0, start - _WIDEN), -1):
-        if text[place - 1] in _SENTENCE_ENDS:
-            return place
-    return max(0, start - _WIDEN)
-
-
-def _forward(text: str, end: int) -> int:
-    for place in range(end, min(len(text), end + _WIDEN)):
-        if text[place] in _SENTENCE_ENDS:
-            return place + 1
-    return min(len(text), end + _WIDEN)

@@ -7,46 +7,16 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
 from glm130b.config import ContaminationConfig
-from glm130b.corpus.contamination import EvaluationIndex, cut_spans
+from glm130b.corpus.contamination import EvaluationIndex
 from glm130b.corpus.documents import Document, Fault, read_file, source_files
+from glm130b.corpus.verdict import decide
 from glm130b.files import refuse_existing, whole_file
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is to become of a document.
-
-    Attributes:
-        records: of its hits, as lines of a hits file.
-        left: the document without what has to go; None if all of it has to.
-    """
-
-    records: tuple[dict[str, Any], ...]
-    left: Document | None
-
-
-def judge_document(index: EvaluationIndex, settings: ContaminationConfig, source: str, document: Document) -> Verdict:
-    """Search one document and decide by ``action`` and ``min_overlap``."""
-    hits = index.hits(document.text)
-    serious = [hit for hit in hits if hit.overlap >= settings.min_overlap] if settings.action != "log" else []
-    left: Document | None = document
-    if serious:
-        text = cut_spans(document.text, serious).strip() if settings.action == "drop-span" else ""
-        is_dropped = not text or len(document.text) - len(text) > settings.max_cut * len(document.text)
-        left = None if is_dropped else replace(document, text=text)
-    done = "dropped document" if left is None else "cut"
-    records = [
-        {**hit.record(source, document.id), "action": done if hit in serious else "logged", "passage": passage}
-        for hit in hits
-        for passage in [document.text[hit.start : hit.end]]
-    ]
-    return Verdict(tuple(records), left)
 
 
 def decontaminate(
@@ -86,17 +56,20 @@ def decontaminate(
                 if isinstance(document, Fault):
                     unread[document.reason] += 1
                     continue
-                verdict = judge_document(index, settings, source, document)
-                lines.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in verdict.records)
-                counts["hits"] += len(verdict.records)
-                tasks.update({record["task"] for record in verdict.records})
-                if verdict.left is None:
-                    counts["dropped"] += 1
-                    continue
-                counts["cut"] += verdict.left is not document
-                if clean is not None:
-                    kept = {"source": source, **{key: value for key, value in asdict(verdict.left).items() if value}}
-                    clean.write(json.dumps(kept, ensure_ascii=False) + "\n")
+                hits = index.hits(document.text)
+                verdict = decide(document.text, hits, settings)
+                for hit, action in zip(hits, verdict.actions, strict=True):
+                    passage = document.text[hit.start : hit.end]
+                    record = {**hit.record(source, document.id), "action": action, "passage": passage}
+                    lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+                counts["hits"] += len(hits)
+                tasks.update({hit.task for hit in hits})
+                counts["dropped"] += verdict.left is None
+                counts["cut"] += verdict.left not in (None, document.text)
+                if clean is not None and verdict.left is not None:
+                    fields = {"source": source, **asdict(document), "text": verdict.left}
+                    clean.write(json.dumps({key: value for key, value in fields.items() if value}, ensure_ascii=False))
+                    clean.write("\n")
         totals = {name: counts[name] for name in ("documents", "dropped", "cut", "hits")}
         return {**totals, "unread": dict(unread), "tasks": dict(tasks.most_common()), "index": index.facts}
 
