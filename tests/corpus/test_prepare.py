@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from glm130b.config import DataConfig, SourceConfig
+from glm130b.config import DataConfig, ObjectiveConfig, SourceConfig
 from glm130b.corpus import Document, PreparedCorpus, Tokens, open_prepared, prepare, read_documents, write_shard
 from glm130b.corpus.prepare import is_heldout
 from glm130b.errors import DataError
+from glm130b.samples import SampleStream
 from glm130b.tokenization import Tokenizer
 
 
@@ -224,6 +225,21 @@ def test_a_source_of_less_than_one_piece(tmp_path: Path, source: Path, tokenizer
     prepare(settings(short, heldout=0, piece_length=tokens), tokenizer, tmp_path / "other")
     with pytest.raises(DataError, match="less than one piece"):
         prepare(settings(short, heldout=0, piece_length=tokens + 1), tokenizer, tmp_path / "more")
+
+
+def test_a_source_may_be_held_out_whole(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
+    (tmp_path / "kept").mkdir()
+    write_shard(tmp_path / "kept" / "heldout-00000", [range(200)], tokenizer.vocab_size)
+    both = {"a": SourceConfig(path=str(source)), "b": SourceConfig(path=str(tmp_path / "kept"), weight=0)}
+    corpus = prepare(DataConfig(sources=both, seq_length=64), tokenizer, tmp_path / "data")
+    assert (corpus.train["b"].num_tokens, corpus.heldout["b"].num_tokens) == (0, 200)
+    stream = SampleStream(
+        DataConfig(sources=both, seq_length=64), ObjectiveConfig(), corpus.train, tokenizer.special, seed=0
+    )
+    assert {stream.origin(index).source for index in range(100)} == {"a"}
+    weighed = {**both, "b": SourceConfig(path=str(tmp_path / "kept"))}
+    with pytest.raises(DataError, match=r"Source b .* has 0 tokens to train on"):
+        prepare(DataConfig(sources=weighed, seq_length=64), tokenizer, tmp_path / "data")
 
 
 def test_a_damaged_folder(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:

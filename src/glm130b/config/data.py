@@ -19,7 +19,8 @@ class SourceConfig(Section):
     ``bundled:en`` or ``bundled:zh``), tokenised into the run's folder; or token shards, used where they are:
     what ``glm data build`` made, a part of it, or any ``.idx`` file of Megatron's layout."""
     weight: Annotated[Share, Field(ge=0)] = 1.0
-    """Share of the text sequences, relative to the other sources; 0 if only a later phase uses it."""
+    """Share of the text sequences, relative to the other sources; 0 if only a later phase uses it, or if it is
+    there for its held-out text alone."""
 
 
 class InstructionsConfig(Section):
@@ -88,6 +89,16 @@ class DataConfig(Section):
     def active_instructions(self) -> dict[str, InstructionsConfig]:
         """The instruction data that was not taken away with ``null``."""
         return {name: source for name, source in self.instructions.items() if source is not None}
+
+    @property
+    def trained_sources(self) -> set[str]:
+        """Names of sources and instruction data that have a weight at the start or in a phase."""
+        given = [
+            {name: source.weight for name, source in self.active_sources.items()},
+            {name: source.weight for name, source in self.active_instructions.items()},
+            *(phase.weights for phase in self.phases),
+        ]
+        return {name for weights in given for name, weight in weights.items() if weight}
 
     @model_validator(mode="after")
     def _names(self) -> Self:

@@ -109,19 +109,18 @@ def _contamination(job: Job) -> dict[str, Any]:
 
 
 def _sources_yaml(job: Job, ledger: dict[str, Any], out: Path) -> str:
-    """A configuration to extend: each language one half, its sources by their tokens."""
+    """A configuration to extend: each language one half, its sources by their tokens; held-out ones weigh nothing."""
     import yaml
 
-    rows = [row for row in ledger["sources"] if row["train"]["tokens"]]
-    of_language = {row["language"]: 0 for row in rows}
+    rows = [row for row in ledger["sources"] if row["train"]["tokens"] or row["heldout"]["tokens"]]
+    of_language = {row["language"]: 0 for row in rows if row["train"]["tokens"]}
     for row in rows:
-        of_language[row["language"]] += row["train"]["tokens"]
-    sources = {
-        f"{row['source']}-{row['language']}": {
-            "path": str(out / f"{row['source']}.{row['language']}"),
-            "weight": float(f"{row['train']['tokens'] / of_language[row['language']] / len(of_language):.6g}"),
-        }
-        for row in rows
-    }
+        if row["train"]["tokens"]:
+            of_language[row["language"]] += row["train"]["tokens"]
+    sources = {}
+    for row in rows:
+        share = row["train"]["tokens"] and row["train"]["tokens"] / of_language[row["language"]] / len(of_language)
+        path = str(out / f"{row['source']}.{row['language']}")
+        sources[f"{row['source']}-{row['language']}"] = {"path": path, "weight": float(f"{share:.6g}")}
     fragment = {"data": {"tokenizer": job.recipe.tokenizer, "sources": sources}}
     return _HEAD.format(path=out / "sources.yaml") + yaml.safe_dump(fragment, allow_unicode=True, sort_keys=False)

@@ -71,8 +71,8 @@ def prepare(
             with whole_folder(place) as partial:
                 write_json(partial / _ENTRY, _tokenize(name, settings, config, tokenizer, partial, progress))
     corpus = open_prepared(folder, list(config.active_sources))
-    for name, tokens in corpus.train.items():
-        _check_length(name, corpus.entries[name]["path"], tokens.num_tokens, config)
+    for name in config.trained_sources & corpus.train.keys():
+        _check_length(name, corpus.entries[name]["path"], corpus.train[name].num_tokens, config)
     return corpus
 
 
@@ -167,7 +167,8 @@ def _tokenize(
         stream = documents(split, counts)
         counts["documents"], counts["tokens"] = write_shard(folder / split, stream, tokenizer.vocab_size)
         entry[split] = counts
-    _check_length(name, settings["path"], entry["train"]["tokens"], config)
+    if name in config.trained_sources:
+        _check_length(name, settings["path"], entry["train"]["tokens"], config)
     return {**entry, "fingerprint": _fingerprint({split: _open(folder, split, entry) for split in _SPLITS})}
 
 

@@ -114,7 +114,7 @@ class SampleStream:
 
     def _check_not_empty(self) -> None:
         for name, pieces in self._pieces.items():
-            if not len(pieces):
+            if not len(pieces) and name in self._data.trained_sources:
                 raise DataError(
                     f"Source {name} has less than one piece of {self._data.text_length} tokens.",
                     "Add text, or lower data.seq_length.",
