@@ -114,3 +114,19 @@ def test_a_header_of_another_kind(shard: Path, place: int, value: bytes) -> None
 def test_a_missing_file(shard: Path, suffix: str) -> None:
     shard.with_suffix(suffix).unlink()
     assert f"a{suffix} cannot be read" in refused(shard)
+
+
+def test_another_programs_shards(tmp_path: Path) -> None:
+    """datatrove's writer of the Megatron layout: its files are read, and ours are the same to the byte."""
+    megatron = pytest.importorskip("datatrove.pipeline.tokens.megatron_tokenizer")
+    for size, vocab_size in ((2, 65536), (4, 65537)):
+        theirs = megatron.MegatronTokenizedFile(str(tmp_path), f"theirs{size}", token_size=size)
+        for document in DOCUMENTS:
+            theirs.write(list(document))
+        theirs.close()
+        write_shard(tmp_path / f"ours{size}", DOCUMENTS, vocab_size)
+        for suffix in (".idx", ".bin"):
+            ours = (tmp_path / f"ours{size}{suffix}").read_bytes()
+            assert (tmp_path / f"theirs{size}{suffix}").read_bytes() == ours
+        shard = TokenShard(tmp_path / f"theirs{size}")
+        assert [shard.document(n).tolist() for n in range(len(DOCUMENTS))] == [list(d) for d in DOCUMENTS]

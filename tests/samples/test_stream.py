@@ -71,6 +71,14 @@ def mixed(shards: dict[str, Tokens], data: DataConfig = MIXED, examples: int = 7
     return SampleStream(data, blanks, shards, SPECIAL, seed=7, instructions={"mip": Told(examples)})
 
 
+def test_ranks_and_workers_see_one_order(shards: dict[str, Tokens]) -> None:
+    """Any number of readers, each with a stream of its own and every n-th sequence: together the same."""
+    whole = [mixed(shards)[index].tokens.tolist() for index in range(24)]
+    for count in (1, 2, 3, 8):
+        parts = [[mixed(shards)[index].tokens.tolist() for index in range(rank, 24, count)] for rank in range(count)]
+        assert [parts[index % count][index // count] for index in range(24)] == whole
+
+
 def test_realised_shares_are_those_asked_for(shards: dict[str, Tokens]) -> None:
     """5 % instructions; of the text 30 % [MASK]; sources by weight; all within half a per cent of 10 000 sequences."""
     data = MIXED.model_copy(
