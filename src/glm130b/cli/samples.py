@@ -90,7 +90,7 @@ def mixture(
             parts = {objective: n for (source, objective), n in found.items() if source == name}
             split = ", ".join(f"{objective} {n / count:.2%}" for objective, n in sorted(parts.items()))
             epoch = epochs.get(name, "-")
-            typer.echo(f"{name:<24}{share:>10.2%}{sum(parts.values()) / count:>10.2%}{epoch:>8}  {split}")
+            typer.echo(f"{name:<24}{share:>10.2%}{sum(parts.values()) / count:>10.2%}  {epoch:>6}  {split}")
 
 
 @contextmanager

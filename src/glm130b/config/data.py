@@ -141,9 +141,8 @@ class DataConfig(Section):
                         "a phase has an instruction_share, but data.instructions names no instruction data"
                     )
                 weights |= phase.weights
-            for group in (list(self.active_sources), list(self.active_instructions)):
-                if group and not sum(weights[name] for name in group):
-                    raise ValueError(f"all of {', '.join(group)} have weight 0 at once")
+            if not any(weights[name] for name in self.active_sources):
+                raise ValueError(f"all of {', '.join(self.active_sources)} have weight 0 at once")
         return self
 
     def _samples(self, amount: Amount) -> int:

@@ -8,7 +8,7 @@ from glm130b.corpus.inputs import sources_of
 from glm130b.corpus.ledger import read_ledger, verify
 from glm130b.corpus.prepare import PreparedCorpus, open_prepared, prepare
 from glm130b.corpus.shards import TokenShard, write_shard
-from glm130b.corpus.tokens import Pieces, Tokens, check_ids
+from glm130b.corpus.tokens import Pieces, Tokens, check_ids, find_shards, fingerprint
 
 __all__ = [
     "Document",
@@ -22,6 +22,8 @@ __all__ = [
     "bundled_path",
     "check_ids",
     "decontaminate",
+    "find_shards",
+    "fingerprint",
     "open_prepared",
     "prepare",
     "read_documents",

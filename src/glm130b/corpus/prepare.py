@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from glm130b.corpus.documents import Document, read_documents
 from glm130b.corpus.shards import TokenShard, write_shard
 from glm130b.corpus.tokens import Tokens, find_shards, fingerprint
 from glm130b.errors import DataError
-from glm130b.files import read_json, whole_folder, write_json
+from glm130b.files import read_json, whole_folder, write_json, write_whole
 from glm130b.tokenization import Tokenizer
 
 Split = Literal["train", "heldout"]
@@ -62,9 +63,8 @@ def prepare(
         if is_tokenised(source.path):
             entry = _entry_in_place(Path(source.path), tokenizer)
             _check(place, {"fingerprint": entry["fingerprint"]}, f"{source.path} is not what it was")
-            if not place.exists():
-                with whole_folder(place) as partial:
-                    write_json(partial / _ENTRY, entry)
+            place.mkdir(parents=True, exist_ok=True)
+            write_whole(place / _ENTRY, json.dumps(entry, indent=2, ensure_ascii=False) + "\n")
         elif place.exists():
             _check(place, settings, f"{place} was made of another source, or with other settings or tokenizer")
         else:
@@ -123,7 +123,7 @@ def _open(place: Path, split: Split, entry: dict[str, Any]) -> Tokens:
 
 
 def _check(place: Path, expected: dict[str, Any], fault: str) -> None:
-    if place.exists():
+    if (place / _ENTRY).exists():
         entry = _read_entry(place)
         if any(entry.get(key) != value for key, value in expected.items()):
             raise DataError(f"{fault}.", "Restore it, or train into a new folder (--out).")
@@ -131,8 +131,9 @@ def _check(place: Path, expected: dict[str, Any], fault: str) -> None:
 
 def _entry_in_place(path: Path, tokenizer: Tokenizer) -> dict[str, Any]:
     """Facts of shards that were made elsewhere; a ledger beside them says with which tokenizer."""
-    ledger = next((place / _LEDGER for place in (path, path.parent) if (place / _LEDGER).is_file()), None)
-    made_with = read_json(ledger, DataError).get("tokenizer", {}).get("fingerprint") if ledger else None
+    places = (path.resolve(), *path.resolve().parents[:2])
+    ledger = next((place / _LEDGER for place in places if (place / _LEDGER).is_file()), None)
+    made_with = _tokenizer_of(ledger) if ledger else None
     if made_with not in (None, tokenizer.fingerprint):
         raise DataError(
             f"{path} was made with another tokenizer.", f"Set data.tokenizer to the one that {ledger} names."
@@ -142,6 +143,14 @@ def _entry_in_place(path: Path, tokenizer: Tokenizer) -> dict[str, Any]:
     for split, tokens in splits.items():
         entry[split] = {"documents": tokens.num_documents, "tokens": tokens.num_tokens}
     return {**entry, "fingerprint": _fingerprint(splits)}
+
+
+def _tokenizer_of(ledger: Path) -> str:
+    content = read_json(ledger, DataError)
+    try:
+        return str(content["tokenizer"]["fingerprint"])
+    except (KeyError, TypeError):
+        raise DataError(f"{ledger} is no ledger of this version.", "Build the corpus again, or move it away.") from None
 
 
 def _tokenize(

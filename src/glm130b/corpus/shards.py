@@ -27,6 +27,7 @@ _TYPES: dict[int, type[np.generic]] = {
     5: np.int64,
     8: np.uint16,
 }
+_BLOCK = 1 << 20
 _CODES = {kind: code for code, kind in _TYPES.items()}
 
 
@@ -65,10 +66,21 @@ class TokenShard:
         sizes_end = _HEADER.size + 4 * num_documents
         self.lengths: NDArray[np.int32] = index[_HEADER.size : sizes_end].view(np.int32)
         self._offsets: NDArray[np.int64] = index[sizes_end : sizes_end + 8 * num_documents].view(np.int64)
-        end = int(self._offsets[-1]) + int(self.lengths[-1]) * kind.itemsize if num_documents else 0
-        if end != size:
+        if size != self._check_index(index_path, kind.itemsize):
             raise DataError(f"{data_path} is not as long as its index says.", "Copy it again, or make it again.")
         self.tokens: NDArray[Any] = np.memmap(data_path, dtype=kind, mode="r") if size else np.zeros(0, dtype=kind)
+
+    def _check_index(self, path: Path, itemsize: int) -> int:
+        """Bytes of all documents, each of which has to begin where the one before it ends."""
+        end = 0
+        for first in range(0, len(self.lengths), _BLOCK):
+            lengths = self.lengths[first : first + _BLOCK].astype(np.int64)
+            ends = end + np.cumsum(lengths) * itemsize
+            starts = np.concatenate(([end], ends[:-1]))
+            if lengths.min() < 0 or not np.array_equal(self._offsets[first : first + _BLOCK], starts):
+                raise DataError(f"{path} is damaged: its documents do not follow one another.", "Copy it again.")
+            end = int(ends[-1])
+        return end
 
     @property
     def num_tokens(self) -> int:

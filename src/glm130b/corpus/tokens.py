@@ -91,9 +91,10 @@ def check_ids(tokens: NDArray[np.int64], vocab_size: int, where: str) -> None:
     Raises:
         DataError: with the source and the id.
     """
-    largest = int(tokens.max(initial=0))
-    if largest >= vocab_size:
+    smallest, largest = int(tokens.min(initial=0)), int(tokens.max(initial=0))
+    if smallest < 0 or largest >= vocab_size:
+        wrong = smallest if smallest < 0 else largest
         raise DataError(
-            f"{where} holds the id {largest}, the tokenizer has {vocab_size}.",
-            "Set data.tokenizer to the tokenizer the shards were made with.",
+            f"{where} holds the id {wrong}, the tokenizer has {vocab_size}.",
+            "Set data.tokenizer to the tokenizer it was made with, or copy the files again.",
         )

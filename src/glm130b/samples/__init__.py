@@ -4,7 +4,7 @@ from glm130b.samples.blank import NO_TARGET, Sample, gmask_sample, mask_sample
 from glm130b.samples.instruction import instruction_sample
 from glm130b.samples.mixture import Mixture, Phase
 from glm130b.samples.open import open_stream
-from glm130b.samples.phases import sample_number, settings_seen
+from glm130b.samples.phases import mixture_phases, sample_number, settings_seen
 from glm130b.samples.sequence import Sequence, pack
 from glm130b.samples.show import describe
 from glm130b.samples.spans import draw_span_lengths, fit_window, place_spans, span_length_weights
@@ -25,6 +25,7 @@ __all__ = [
     "gmask_sample",
     "instruction_sample",
     "mask_sample",
+    "mixture_phases",
     "open_stream",
     "pack",
     "place_spans",

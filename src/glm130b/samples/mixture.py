@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -151,28 +152,27 @@ def _apportion(wanted: Shares, size: int) -> Integers:
     owed = np.zeros(wanted.shape[1])
     for block, shares in enumerate(wanted):
         owed = owed + shares * size
-        counts[block] = _round_to(np.maximum(owed, 0), size)
+        counts[block] = _round_to(np.maximum(owed, 0), size, shares > 0)
         owed = owed - counts[block]
     return counts
 
 
 def single_phase(weights: Sequence[float]) -> list[Phase]:
     """Shares that never change."""
-    shares = np.array(weights, dtype=np.float64)
-    return [Phase(0, 0, shares / shares.sum())]
+    return [Phase(0, 0, np.array(weights, dtype=np.float64) / math.fsum(weights))]
 
 
 def whole_shares(shares: Shares, total: int) -> Integers:
-    """``total`` split by share into whole numbers, as close as can be; only a share of 0 becomes 0."""
+    """``total`` split by shares that sum to 1 into whole numbers, as close as can be; only 0 becomes 0."""
     least = (shares > 0).astype(np.int64)
-    return least + _round_to(np.maximum(shares / shares.sum() * total - least, 0), total - int(least.sum()))
+    return least + _round_to(np.maximum(shares * total - least, 0), total - int(least.sum()), shares > 0)
 
 
-def _round_to(exact: Shares, total: int) -> Integers:
-    """Whole numbers near ``exact`` whose sum is ``total``."""
+def _round_to(exact: Shares, total: int, allowed: NDArray[np.bool_]) -> Integers:
+    """Whole numbers near ``exact`` whose sum is ``total``; what is not allowed stays 0."""
     counts: Integers = np.floor(exact).astype(np.int64)
     while counts.sum() < total:
-        counts[np.argmax(exact - counts)] += 1
+        counts[np.argmax(np.where(allowed, exact - counts, -np.inf))] += 1
     while counts.sum() > total:
         counts[np.argmax(np.where(counts > 0, counts - exact, -np.inf))] -= 1
     return counts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glm130b.config import RunConfig
-from glm130b.corpus import PreparedCorpus
+from glm130b.corpus import PreparedCorpus, find_shards, fingerprint
 from glm130b.instructions import InstructionStore
 from glm130b.samples.stream import SampleStream
 from glm130b.tokenization import Tokenizer
@@ -27,4 +27,5 @@ def open_stream(config: RunConfig, corpus: PreparedCorpus, tokenizer: Tokenizer)
         vocab_size=tokenizer.vocab_size,
         instructions=stores,
     )
-    return stream, corpus.fingerprints | {name: store.fingerprint for name, store in stores.items()}
+    told = {name: fingerprint(find_shards(store.folder, "train")) for name, store in stores.items()}
+    return stream, corpus.fingerprints | told

@@ -160,9 +160,13 @@ class SampleStream:
     def text(self, origin: Origin) -> Integers:
         """The tokens a sequence of text is made of, int64 ``[data.text_length]``."""
         tokens = self._pieces[origin.source][origin.parts[0]]
-        if self._vocab_size is not None:
-            check_ids(tokens, self._vocab_size, f"Source {origin.source}, piece {origin.parts[0]},")
+        self._check(tokens, origin, origin.parts[0])
         return tokens
+
+    def _check(self, tokens: Integers, origin: Origin, part: int) -> None:
+        if self._vocab_size is not None:
+            kind = "example" if origin.objective == "instruction" else "piece"
+            check_ids(tokens, self._vocab_size, f"Source {origin.source}, {kind} {part},")
 
     def __getitem__(self, index: int) -> Sequence:
         origin = self.origin(index)
@@ -171,6 +175,8 @@ class SampleStream:
         if origin.objective == "instruction":
             examples = self._examples[origin.source]
             chosen = [examples.example(number) for number in origin.parts]
+            for part, example in zip(origin.parts, chosen, strict=True):
+                self._check(np.concatenate((example.input, example.target)), origin, part)
             samples = [instruction_sample(it.input, it.target, slot, self._blanks, self._special) for it in chosen]
             return pack(samples, slot, seq_length)
         text = self.text(origin)

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from glm130b.config import DataConfig, RunConfig
+from glm130b.config import DataConfig, ObjectiveConfig, RunConfig
 from glm130b.errors import ConfigError, ModelError
 from glm130b.files import is_partial, read_json, whole_folder, write_json
 from glm130b.model import GLM, InMemory, checked_tensors, checkpoints, read_tensors, write_tensors
@@ -145,8 +145,9 @@ def remove_leftovers(run: Path) -> None:
 def _check_same_run(path: Path, state: dict[str, Any], config: RunConfig, fingerprints: dict[str, str]) -> None:
     samples = int(state["samples"])
     then, now = state["config"], config.model_dump(mode="json")
-    then["data"] = settings_seen(DataConfig.model_validate(then["data"]), samples)
-    now["data"] = settings_seen(config.data, samples)
+    before = ObjectiveConfig.model_validate(then["objective"])
+    then["data"] = settings_seen(DataConfig.model_validate(then["data"]), before, samples)
+    now["data"] = settings_seen(config.data, config.objective, samples)
     for section in _BOUND:
         if then[section] != now[section]:
             key, was = _first_difference(then[section], now[section], section)

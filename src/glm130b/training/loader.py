@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,6 +15,8 @@ from glm130b.config import LoaderConfig
 from glm130b.errors import GLMError, ResourceError
 from glm130b.samples import SampleStream, sample_number
 from glm130b.samples import Sequence as PackedSequence
+
+_PR_SET_PDEATHSIG = 1
 
 
 class Loader:
@@ -40,7 +44,7 @@ class Loader:
                     prefetch_factor=config.prefetch,
                     timeout=config.stall_seconds,
                     collate_fn=_unchanged,
-                    worker_init_fn=_outlive_signals,
+                    worker_init_fn=_live_and_die_with_the_training,
                     # Memory maps are shared by a fork, and would be copied to a process started anew.
                     multiprocessing_context="fork",
                 )
@@ -75,7 +79,7 @@ class Loader:
         return found
 
     def close(self) -> None:
-        """End the processes."""
+        """Let go of the processes, which PyTorch then ends."""
         self._ahead = None
 
 
@@ -105,10 +109,16 @@ class _Numbers:
             consumed += 1
 
 
-def _outlive_signals(_worker: int) -> None:
-    """A signal to the whole process group is for the training, which saves before it ends."""
+def _live_and_die_with_the_training(_worker: int) -> None:
+    """Leave signals to the whole process group to the training, which saves; end when it was killed.
+
+    PyTorch's own watch over the parent does not end a process whose queue is full, and such a process keeps
+    the run's lock.
+    """
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _unchanged(value: Any) -> Any:

@@ -18,6 +18,7 @@ from glm130b.errors import ConfigError, ResourceError
 from glm130b.files import check_free_space, folder_lock, size_text
 from glm130b.model import checkpoints
 from glm130b.planning import parameter_count
+from glm130b.samples import mixture_phases
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -86,7 +87,7 @@ def _check_supported(config: RunConfig) -> None:
     """Refuse by name what this version does not train.
 
     Raises:
-        ConfigError: FP16, more than one device, or a share of instruction data that is not named.
+        ConfigError: FP16, more than one device, or instructions of which there are none.
     """
     mesh = config.parallel
     if mesh.tensor * mesh.pipeline * mesh.data > 1:
@@ -97,11 +98,9 @@ def _check_supported(config: RunConfig) -> None:
         )
     if config.train.precision == "fp16":
         raise ConfigError("train.precision is fp16, which this version does not train in.", "Use bf16 or fp32.")
-    if config.objective.instruction_share and not config.data.active_instructions:
-        raise ConfigError(
-            "objective.instruction_share is set, but data.instructions names no instruction data.",
-            "Make some with `glm mip build`, or set the share to 0.",
-        )
+    mixture_phases(
+        config.data, config.objective, list(config.data.active_sources), list(config.data.active_instructions)
+    )
 
 
 def _check_disk(config: RunConfig, run: Path) -> None:
