@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import tempfile
+import unicodedata
 from collections import defaultdict
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from glm130b.config import ContaminationConfig
 from glm130b.corpus.contamination import EvaluationIndex, Hit
 from glm130b.corpus.decontaminate import decontaminate
+from glm130b.corpus.normalise import normalise
 from glm130b.corpus.verdict import Verdict, cut_spans, decide
 from glm130b.errors import DataError
 
@@ -32,7 +34,7 @@ def test_against_a_slow_search() -> None:
             task.mkdir(parents=True)
             (task / "x.jsonl").write_text("".join(json.dumps({"q": " ".join(item)}) + "\n" for item in items))
             index = EvaluationIndex.build([task.parent], Path(folder) / "index", n=n)
-            again = EvaluationIndex.open(Path(folder) / "index")
+            again = EvaluationIndex(Path(folder) / "index")
             for words in documents:
                 text = " ".join(words)
                 found = index.hits(text)
@@ -85,9 +87,10 @@ def sets(tmp_path: Path) -> Path:
 def test_folded_passages_are_found(tmp_path: Path, sets: Path) -> None:
     index = EvaluationIndex.build([sets], tmp_path / "index", exclude=["mip"])
     assert index.facts["tasks"] == {
-        "cn": {"items": 1, "indexed": 1, "ngrams": len(CHINESE) - 12},
-        "quiz": {"items": 2, "indexed": 1, "ngrams": 19 - 12},
+        "cn": {"items": 1, "too_short": 0, "common": 0, "indexed": 1},
+        "quiz": {"items": 2, "too_short": 1, "common": 0, "indexed": 1},
     }
+    assert index.facts["ngrams"] == len(CHINESE) - 12 + 19 - 12
     english_part = "WHICH OF THE SEVEN OLD BRIDGES — over the quiet river was the very first"
     text = f"前言。下列哪一座横跨这条安静河流的古老桥梁是最先用石头重新建造起来的呢？ {english_part}"
     chinese, english = index.hits(text)
@@ -108,10 +111,44 @@ def test_folded_passages_are_found(tmp_path: Path, sets: Path) -> None:
 
 def test_common_wording_says_nothing(tmp_path: Path) -> None:
     line = "the following are multiple choice questions with answers about some subject or other here"
-    for count, expected in ((20, True), (21, False)):
+    for count, common in ((20, 0), (21, 21)):
         file = tmp_path / f"{count}.jsonl"
-        file.write_text("".join(json.dumps({"q": f"{line} {n} {n}"}) + "\n" for n in range(count)))
-        assert bool(EvaluationIndex.build([file], tmp_path / f"index{count}").hits(line)) == expected
+        file.write_text("".join(json.dumps({"q": f"{n} {line}"}) + "\n" for n in range(count)))
+        index = EvaluationIndex.build([file], tmp_path / f"index{count}")
+        assert bool(index.hits(line)) == (not common)
+        counts = index.facts["tasks"][str(count)]
+        assert counts["items"] == counts["indexed"] == count  # the number before it makes one n-gram its own
+        assert {hit.overlap for hit in index.hits(f"5 {line}")} >= {1.0}
+
+
+def test_a_passage_of_many_items_is_found(tmp_path: Path) -> None:
+    """A sentence with a hundred candidates is one text of a hundred items, not common wording."""
+    passage = "On a cold day in March the old ferry left the harbour without its captain or any of its crew"
+    file = tmp_path / "x.tsv"
+    file.write_text("".join(f"{passage}\tWhen was it?\tcandidate {n}\n" for n in range(100)))
+    index = EvaluationIndex.build([file], tmp_path / "index")
+    assert index.facts["tasks"] == {"x": {"items": 100, "too_short": 0, "common": 0, "indexed": 100}}
+    hits = index.hits(passage)
+    assert [hit.item for hit in hits] == sorted(f"x.tsv#{n}" for n in range(100))
+    assert {hit.overlap for hit in hits} == {1.0}
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("mark", ["", "\u00ad", "\u200b"])
+def test_items_are_normalised_like_documents(tmp_path: Path, form: str, mark: str) -> None:
+    words = "Le café été où la naïve forêt était à côté du château près de l'île déserte"
+    item = unicodedata.normalize(form, words.replace("forêt", f"fo{mark}rêt"))
+    (tmp_path / "x.txt").write_text(item)
+    index = EvaluationIndex.build([tmp_path / "x.txt"], tmp_path / "index")
+    for other in ("NFC", "NFD"):
+        (hit,) = index.hits(normalise(unicodedata.normalize(other, words)))
+        assert hit.overlap == 1.0
+    source = tmp_path / "web.jsonl"
+    source.write_text(json.dumps({"id": "1", "text": unicodedata.normalize("NFD", words)}))
+    found = decontaminate(
+        {"web": [source]}, ContaminationConfig(against=(str(tmp_path / "x.txt"),)), tmp_path / "hits.jsonl"
+    )
+    assert found["dropped"] == 1
 
 
 def test_cutting_takes_the_sentence() -> None:
@@ -182,7 +219,8 @@ def test_the_size_of_the_index_does_not_change_what_is_found(tmp_path: Path) -> 
     items = [[rng.choice(words) for _ in range(20)] for _ in range(3000)]
     (tmp_path / "x.txt").write_text("\n".join(" ".join(item) for item in items))
     index = EvaluationIndex.build([tmp_path / "x.txt"], tmp_path / "index")
-    assert index.facts["tasks"] == {"x": {"items": 3000, "indexed": 3000, "ngrams": 24_000}}
+    assert index.facts["tasks"] == {"x": {"items": 3000, "too_short": 0, "common": 0, "indexed": 3000}}
+    assert index.facts["ngrams"] == 24_000
     by_item: dict[str, float] = defaultdict(float)
     for number in (0, 1234, 2999):
         for hit in index.hits(" ".join(["other", *items[number], *rng.choices(words, k=200)])):
@@ -194,4 +232,4 @@ def test_a_damaged_index_is_named(tmp_path: Path, sets: Path) -> None:
     EvaluationIndex.build([sets], tmp_path / "index")
     (tmp_path / "index" / "hashes.npy").write_bytes(b"")
     with pytest.raises(DataError, match=r"The index .*index is incomplete"):
-        EvaluationIndex.open(tmp_path / "index")
+        EvaluationIndex(tmp_path / "index")

@@ -77,14 +77,37 @@ def test_parquet(tmp_path: Path) -> None:
 
 
 def test_tasks_and_what_is_left_out(tmp_path: Path) -> None:
-    names = ("clue/afqmc/dev.json", "clue/README.md", "mip/x.jsonl", "LICENSES/a.txt", "top.jsonl", "clue/pic.png")
+    names = (
+        "citation_intent/manifesto.txt",
+        "clue/afqmc/dev.json",
+        "clue/README.md",
+        "mip/x.jsonl",
+        "LICENSES/a.txt",
+        "top.jsonl",
+        "clue/pic.png",
+    )
     for inside in names:
         path = tmp_path / "sets" / inside
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
     files, skipped = evaluation_files([tmp_path / "sets"], exclude=["mip"])
-    assert [(task, name) for task, _, name in files] == [("clue", "clue/afqmc/dev.json"), ("sets", "top.jsonl")]
-    assert [path.name for path in skipped] == ["pic.png"]
+    assert [(task, name) for task, _, name in files] == [
+        ("citation_intent", "citation_intent/manifesto.txt"),
+        ("clue", "clue/afqmc/dev.json"),
+        ("sets", "top.jsonl"),
+    ]
+    assert [path.name for path in skipped] == ["a.txt", "README.md", "pic.png"]
+
+
+def test_links_are_followed_and_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "dev.jsonl").write_text("{}")
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets" / "task").symlink_to(tmp_path / "elsewhere")
+    assert [(task, name) for task, _, name in evaluation_files([tmp_path / "sets"])[0]] == [("task", "task/dev.jsonl")]
+    (tmp_path / "sets" / "gone").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="gone is a link that leads nowhere"):
+        evaluation_files([tmp_path / "sets"])
 
 
 @pytest.mark.parametrize(

@@ -219,8 +219,13 @@ def test_a_missing_source_is_not_called_a_write_error(tmp_path: Path, tokenizer:
 def test_a_source_of_less_than_one_piece(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:
     short = tmp_path / "short.txt"
     short.write_text("Only this.")
-    with pytest.raises(DataError, match=r"Source s1 .* has \d+ tokens to train on, less than one piece of 63"):
-        prepare(settings(source, short, heldout=0), tokenizer, tmp_path / "data")
+    config = settings(source, short, heldout=0)
+    corpus = prepare(config, tokenizer, tmp_path / "data")
+    assert corpus.too_short(config) == {"s1": len(tokenizer.encode("Only this.")) + 1}
+    stream = SampleStream(config, ObjectiveConfig(), corpus.train, tokenizer.special, seed=0)
+    assert {stream.origin(index).source for index in range(50)} == {"s0"}
+    with pytest.raises(DataError, match=r"Source s0 .* has \d+ tokens to train on, less than one piece of 63"):
+        prepare(settings(short, short, heldout=0), tokenizer, tmp_path / "both")
     tokens = len(tokenizer.encode("Only this.")) + 1
     prepare(settings(short, heldout=0, piece_length=tokens), tokenizer, tmp_path / "other")
     with pytest.raises(DataError, match="less than one piece"):
@@ -238,8 +243,7 @@ def test_a_source_may_be_held_out_whole(tmp_path: Path, source: Path, tokenizer:
     )
     assert {stream.origin(index).source for index in range(100)} == {"a"}
     weighed = {**both, "b": SourceConfig(path=str(tmp_path / "kept"))}
-    with pytest.raises(DataError, match=r"Source b .* has 0 tokens to train on"):
-        prepare(DataConfig(sources=weighed, seq_length=64), tokenizer, tmp_path / "data")
+    assert corpus.too_short(DataConfig(sources=weighed, seq_length=64)) == {"b": 0}
 
 
 def test_a_damaged_folder(tmp_path: Path, source: Path, tokenizer: Tokenizer) -> None:

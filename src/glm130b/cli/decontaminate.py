@@ -22,7 +22,9 @@ def decontaminate(
     exclude: list[str] = typer.Option([], metavar="NAME", help="Files or folders in them to leave out."),
     hits: Path = typer.Option(..., metavar="FILE", help="Where to write a line (JSON) for each hit."),
     action: Action = typer.Option(Action.LOG, metavar="WHAT", help="log, drop-document or drop-span."),
-    write: Path = typer.Option(None, metavar="FILE", help="Write what is left, as .jsonl or .jsonl.gz."),
+    write: Path = typer.Option(
+        None, metavar="FILE", help="Write what is left, as .jsonl or .jsonl.gz: id, text, lang, source and license."
+    ),
     min_overlap: float = typer.Option(0.1, min=0, max=1, help="Share of a test item that counts as having it."),
     n: int = typer.Option(13, min=1, max=100, help="Words, or Chinese characters, in a row that make a hit."),
 ) -> None:
@@ -51,8 +53,8 @@ def decontaminate(
         )
     tasks = found["index"]["tasks"]
     for task, counts in tasks.items():
-        too_short = counts["items"] - counts.get("indexed", 0)
-        note = f", {too_short} of them too short to be found" if too_short else ""
+        reasons = {"too short to be found": counts["too_short"], "of common wording only": counts["common"]}
+        note = "".join(f", {count} of them {reason}" for reason, count in reasons.items() if count)
         typer.echo(f"{task:<28}{counts['items']:>8} items{note}; in {found['tasks'].get(task, 0)} documents")
     for reason, count in found["unread"].items():
         typer.echo(f"{count} documents could not be read: {reason}")

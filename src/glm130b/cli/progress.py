@@ -49,6 +49,13 @@ def preparing() -> Iterator[Callable[[str, Document], None]]:
         console.print(f"Tokenised {documents} documents, {num_bytes / 1e6:.1f} MB.")
 
 
+def tell_passed_over(too_short: dict[str, int], length: int) -> None:
+    """Say which sources give no sample."""
+    if too_short:
+        names = ", ".join(f"{name} ({tokens} tokens)" for name, tokens in too_short.items())
+        Console(stderr=True, highlight=False).print(f"Passed over, shorter than a piece of {length} tokens: {names}")
+
+
 @contextmanager
 def copying() -> Iterator[tuple[Callable[[int, int], None], Callable[[int], None]]]:
     """Show bytes written, bytes a second and the time left; yields what is to be told the totals and each part."""

@@ -99,6 +99,7 @@ def _opened(
 ) -> Iterator[tuple[MergedConfig, Tokenizer, SampleStream]]:
     from tempfile import TemporaryDirectory
 
+    from glm130b.cli.progress import tell_passed_over
     from glm130b.config import load_config
     from glm130b.corpus import open_prepared, prepare
     from glm130b.samples import open_stream
@@ -112,4 +113,5 @@ def _opened(
             corpus = open_prepared(run / "data", list(data.active_sources))
         else:
             corpus = prepare(data, tokenizer, Path(folder) / "data")
+        tell_passed_over(corpus.too_short(data), data.text_length)
         yield merged, tokenizer, open_stream(merged.run, corpus, tokenizer)[0]

@@ -29,7 +29,7 @@ def train(
 
     Stopped or killed, the same command resumes from the newest checkpoint.
     """
-    from glm130b.cli.progress import TrainingProgress, preparing
+    from glm130b.cli.progress import TrainingProgress, preparing, tell_passed_over
     from glm130b.config import load_config
     from glm130b.corpus import prepare
     from glm130b.model import checked_device
@@ -45,6 +45,7 @@ def train(
         tokenizer.check_fits(merged.run.model.vocab_size)
         with preparing() as note:
             corpus = prepare(merged.run.data, tokenizer, out / "data", progress=note)
+        tell_passed_over(corpus.too_short(merged.run.data), merged.run.data.text_length)
         with TrainingProgress(merged.run) as progress:
             outcome = train(merged, out, tokenizer, corpus, device=place, resume=checkpoint, reporter=progress)
     _report(outcome, out, config, overrides, device)

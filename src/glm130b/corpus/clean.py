@@ -62,7 +62,7 @@ class _Tools:
 
 @lru_cache(maxsize=1)
 def _tools(job: Job) -> _Tools:
-    index = EvaluationIndex.open(job.evaluation) if job.recipe.contamination.against else None
+    index = EvaluationIndex(job.evaluation) if job.recipe.contamination.against else None
     return _Tools(job.tokenizer, Signer(job.recipe.duplicates), index)
 
 

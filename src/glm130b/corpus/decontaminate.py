@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from glm130b.config import ContaminationConfig
 from glm130b.corpus.contamination import EvaluationIndex
 from glm130b.corpus.documents import Document, Fault, read_file, source_files
+from glm130b.corpus.normalise import normalise
 from glm130b.corpus.verdict import decide
 from glm130b.files import refuse_existing, whole_file
 
@@ -30,11 +31,14 @@ def decontaminate(
 ) -> dict[str, Any]:
     """Stream documents once; write a line for each hit and, if asked, what is left of the documents.
 
+    Spans and passages are those of the normalised text.
+
     Args:
         sources: files and folders by the name of the source.
         settings: the test sets, and what to do about a hit.
         hits_path: a ``.jsonl`` to write.
-        clean_path: a ``.jsonl`` or ``.jsonl.gz`` to write what is left to.
+        clean_path: a ``.jsonl`` or ``.jsonl.gz`` to write what is left to: ``id``, ``text``, ``lang``, ``source`` and
+            ``license`` of each document, its text as it was unless something was cut out of it.
         max_document_bytes: length of a line beyond which it is passed over, and counted.
         advance: told documents and bytes dealt with.
 
@@ -56,18 +60,20 @@ def decontaminate(
                 if isinstance(document, Fault):
                     unread[document.reason] += 1
                     continue
-                hits = index.hits(document.text)
-                verdict = decide(document.text, hits, settings)
+                text = normalise(document.text)
+                hits = index.hits(text)
+                verdict = decide(text, hits, settings)
                 for hit, action in zip(hits, verdict.actions, strict=True):
-                    passage = document.text[hit.start : hit.end]
+                    passage = text[hit.start : hit.end]
                     record = {**hit.record(source, document.id), "action": action, "passage": passage}
                     lines.write(json.dumps(record, ensure_ascii=False) + "\n")
                 counts["hits"] += len(hits)
                 tasks.update({hit.task for hit in hits})
                 counts["dropped"] += verdict.left is None
-                counts["cut"] += verdict.left not in (None, document.text)
+                counts["cut"] += verdict.left not in (None, text)
                 if clean is not None and verdict.left is not None:
-                    fields = {"source": source, **asdict(document), "text": verdict.left}
+                    left = document.text if verdict.left == text else verdict.left
+                    fields = {**asdict(document), "source": document.source or source, "text": left}
                     clean.write(json.dumps({key: value for key, value in fields.items() if value}, ensure_ascii=False))
                     clean.write("\n")
         totals = {name: counts[name] for name in ("documents", "dropped", "cut", "hits")}

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from glm130b.corpus.walk import walk_files
 from glm130b.errors import DataError
 
 _LINES = {".txt", ".tokens", ".src", ".tgt", ".en", ".zh", ".lst", ".raw"}
 _READABLE = {".json", ".jsonl", ".csv", ".tsv", ".xml", ".parquet", *_LINES}
 _PACKED = {".gz", ".zst"}
-_NOT_DATA = ("README", "LICENSE", "LICENCE", "MANIFEST", "CITATION")
+_NOT_DATA = {"README", "LICENSE", "LICENCE", "LICENSES", "LICENCES", "MANIFEST", "CITATION"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Item:
 def evaluation_files(
     paths: Sequence[str | Path], exclude: Sequence[str] = ()
 ) -> tuple[list[tuple[str, Path, str]], list[Path]]:
-    """Files to read as (task, file, name), and files of a kind that cannot be read.
+    """Files to read as (task, file, name), and files left out: of another kind, or about the sets (README …).
 
     Args:
         paths: files, or folders that hold a folder for each task.
@@ -57,14 +58,14 @@ def evaluation_files(
     for given in map(Path, paths):
         if not given.exists():
             raise DataError(f"There is no evaluation set {given}.", "Check the path.")
-        files = [given] if given.is_file() else sorted(file for file in given.rglob("*") if file.is_file())
+        files = [given] if given.is_file() else walk_files(given)
         base = given.parent if given.is_file() else given
         before = len(found)
         for file in files:
             inside = file.relative_to(base)
-            if set(inside.parts) & set(exclude) or _is_about(inside):
+            if set(inside.parts) & set(exclude):
                 continue
-            if _kind(file) not in _READABLE:
+            if _kind(file) not in _READABLE or _is_about(inside):
                 skipped.append(file)
             else:
                 task = inside.parts[0] if len(inside.parts) > 1 else given.name.split(".")[0]
@@ -94,7 +95,10 @@ def read_items(task: str, file: Path, name: str) -> Iterator[Item]:
 
 
 def _is_about(inside: Path) -> bool:
-    return any(part.upper().startswith(_NOT_DATA) for part in inside.parts)
+    """Whether a file says something about a set rather than being of it: by its name, or a folder's of licences."""
+    return inside.name.split(".")[0].upper() in _NOT_DATA or any(
+        part.upper() in _NOT_DATA for part in inside.parts[:-1]
+    )
 
 
 def _kind(file: Path) -> str:

@@ -44,6 +44,11 @@ class PreparedCorpus:
         """Of each source."""
         return {name: str(entry["fingerprint"]) for name, entry in self.entries.items()}
 
+    def too_short(self, config: DataConfig) -> dict[str, int]:
+        """Sources with a weight that hold less than one piece and so give no sample, with their tokens."""
+        counts = {name: self.train[name].num_tokens for name in config.trained_sources & self.train.keys()}
+        return {name: counts[name] for name in sorted(counts) if counts[name] < config.text_length}
+
 
 def prepare(
     config: DataConfig, tokenizer: Tokenizer, folder: Path, *, progress: Progress | None = None
@@ -54,8 +59,8 @@ def prepare(
     shards already are not copied, only noted.
 
     Raises:
-        DataError: a source cannot be read, is too short for one piece, has changed, or was made with other
-            settings.
+        DataError: a source cannot be read, has changed, or was made with other settings; or none is long
+            enough for one piece.
     """
     for name, source in config.active_sources.items():
         settings = {"path": source.path, "heldout_share": config.heldout, "tokenizer": tokenizer.fingerprint}
@@ -71,7 +76,9 @@ def prepare(
             with whole_folder(place) as partial:
                 write_json(partial / _ENTRY, _tokenize(name, settings, config, tokenizer, partial, progress))
     corpus = open_prepared(folder, list(config.active_sources))
-    for name in config.trained_sources & corpus.train.keys():
+    trained = config.trained_sources & corpus.train.keys()
+    if trained and trained == corpus.too_short(config).keys():
+        name = min(trained)
         _check_length(name, corpus.entries[name]["path"], corpus.train[name].num_tokens, config)
     return corpus
 
@@ -176,7 +183,7 @@ def _tokenize(
         stream = documents(split, counts)
         counts["documents"], counts["tokens"] = write_shard(folder / split, stream, tokenizer.vocab_size)
         entry[split] = counts
-    if name in config.trained_sources:
+    if config.trained_sources & config.active_sources.keys() == {name}:
         _check_length(name, settings["path"], entry["train"]["tokens"], config)
     return {**entry, "fingerprint": _fingerprint({split: _open(folder, split, entry) for split in _SPLITS})}
 

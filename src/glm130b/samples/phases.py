@@ -21,7 +21,7 @@ def mixture_phases(
     Instruction data share ``instruction_share`` by weight, text sources the rest.
 
     Raises:
-        ConfigError: there is a share of instruction data but none of it, or none with a weight.
+        ConfigError: there is a share of instruction data but none of it, or none with a weight; or no text has.
     """
     weights = {name: source.weight for name, source in data.active_sources.items()}
     weights |= {name: source.weight for name, source in data.active_instructions.items()}
@@ -30,6 +30,11 @@ def mixture_phases(
     def shares(start: int) -> list[float]:
         # fsum: sources of weight 0 must not move the others' shares by a rounding error.
         text, told = (math.fsum(weights[name] for name in names) for names in (texts, instructions))
+        if not text:
+            raise ConfigError(
+                f"From sample {start} on, no source that is long enough for a piece has a weight.",
+                "Weigh another source, add text, or lower data.seq_length.",
+            )
         if share and not told:
             what = "gives none of it a weight" if instructions else "names no instruction data"
             raise ConfigError(

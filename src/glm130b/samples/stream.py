@@ -82,7 +82,8 @@ class SampleStream:
             sequence's is drawn as the configuration says.
 
     Raises:
-        DataError: a source holds less than one piece, or instruction data less than one example.
+        DataError: no source holds a piece (one that does not is passed over), or instruction data hold no
+            example.
     """
 
     def __init__(
@@ -100,9 +101,10 @@ class SampleStream:
         self._data, self._blanks, self._special, self._seed = data, blanks, special, seed
         self._vocab_size = vocab_size
         self._examples = dict(instructions or {}) if objective is None else {}
-        self._pieces = {name: part.pieces(data.text_length) for name, part in tokens.items()}
+        pieces = {name: part.pieces(data.text_length) for name, part in tokens.items()}
+        self._pieces = {name: part for name, part in pieces.items() if len(part)}
         self._spans = span_length_weights(blanks.average_span_length, blanks.max_span_length)
-        self._check_not_empty()
+        self._check_not_empty(list(pieces))
         names = [*self._pieces, *self._examples]
         if objective is None:
             self._mixture = Mixture(names, mixture_phases(data, blanks, list(self._pieces), list(self._examples)), seed)
@@ -112,13 +114,13 @@ class SampleStream:
             shares = {objective: 1.0}
         self._objectives = Mixture(list(shares), single_phase(list(shares.values())), seed, "objective")
 
-    def _check_not_empty(self) -> None:
-        for name, pieces in self._pieces.items():
-            if not len(pieces) and name in self._data.trained_sources:
-                raise DataError(
-                    f"Source {name} has less than one piece of {self._data.text_length} tokens.",
-                    "Add text, or lower data.seq_length.",
-                )
+    def _check_not_empty(self, names: list[str]) -> None:
+        if not self._pieces:
+            raise DataError(
+                f"Source {names[0]} has less than one piece of {self._data.text_length} tokens"
+                + (", and so has every other." if len(names) > 1 else "."),
+                "Add text, or lower data.seq_length.",
+            )
         for name, examples in self._examples.items():
             if not examples.num_examples:
                 raise DataError(f"The instruction data {name} holds no example.", "Build it again, or leave it out.")
