@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -241,6 +242,12 @@ def read_json(path: Path, error: type[GLMError]) -> Any:
         raise error(f"{path} is missing.", "The folder is incomplete; make or copy it again.") from None
     except (ValueError, OSError) as fault:
         raise error(f"{path} is not valid JSON ({fault}).", "Make or copy it again.") from None
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def disk_error(path: Path, error: OSError | SafetensorError) -> ResourceError:

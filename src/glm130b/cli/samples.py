@@ -102,7 +102,7 @@ def _opened(
     from glm130b.cli.progress import tell_passed_over
     from glm130b.config import load_config
     from glm130b.corpus import open_prepared, prepare
-    from glm130b.samples import open_stream
+    from glm130b.samples import open_training_data
     from glm130b.tokenization import Tokenizer
 
     merged = load_config(config or (run / "config.yaml" if run else "tiny"), overrides)
@@ -114,4 +114,4 @@ def _opened(
         else:
             corpus = prepare(data, tokenizer, Path(folder) / "data")
         tell_passed_over(corpus.too_short(data), data.text_length)
-        yield merged, tokenizer, open_stream(merged.run, corpus, tokenizer)[0]
+        yield merged, tokenizer, open_training_data(merged.run, corpus, tokenizer).stream

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from glm130b.corpus.raw import Advance, read_lines, read_rows, readable
+from glm130b.corpus.raw import BytesRead, read_lines, read_rows, readable
+from glm130b.corpus.walk import walk_files
 from glm130b.errors import DataError
+from glm130b.files import is_partial
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".txt", ".parquet")
+LEDGER = "data_ledger.json"
+"""What a built corpus is known by."""
+
 _FIELDS = ("id", "text", "lang", "source", "license")
 _BUNDLED = Path(__file__).resolve().parent.parent / "data"
 _EXCERPT = 300
@@ -60,15 +66,17 @@ def bundled_path(name: str) -> Path:
 def source_files(path: str | Path) -> list[Path]:
     """The files behind a path: itself, or all readable kinds below a folder by sorted name.
 
+    Folders below it that hold a built corpus or unfinished work are left out.
+
     Raises:
-        DataError: there is nothing, or a file of another kind.
+        DataError: there is nothing, a file of another kind or a built corpus; or see ``walk_files``.
     """
     if str(path).startswith("bundled:"):
         return [bundled_path(str(path).removeprefix("bundled:"))]
     path = Path(path)
     try:
         if path.is_dir():
-            return [file for file in sorted(path.rglob("*")) if file.name.endswith(SUFFIXES) and file.is_file()]
+            return folder_files(path)[0]
         if not path.is_file():
             raise DataError(f"There is no file or folder {path}.", "Check the path of the source.")
     except OSError as error:
@@ -78,12 +86,35 @@ def source_files(path: str | Path) -> list[Path]:
     return [path]
 
 
+def folder_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Files below a folder that can be read; files of other kinds and built corpora, sorted.
+
+    Raises:
+        DataError: the folder is a built corpus itself; or see ``walk_files``.
+    """
+    if (folder / LEDGER).is_file():
+        raise DataError(
+            f"{folder} holds a built corpus, not documents.", "Name its folders of shards as sources of a run instead."
+        )
+    left_out: list[Path] = []
+
+    def is_no_input(inner: Path) -> bool:
+        is_corpus = (inner / LEDGER).is_file()
+        if is_corpus and not is_partial(inner):
+            left_out.append(inner)
+        return is_corpus or is_partial(inner)
+
+    files = [file for file in walk_files(folder, leave_out=is_no_input) if not is_partial(file)]
+    chosen = [file for file in files if file.name.endswith(SUFFIXES)]
+    return chosen, sorted([*left_out, *(file for file in files if not file.name.endswith(SUFFIXES))])
+
+
 def read_documents(paths: Sequence[str | Path]) -> Iterator[Document]:
     """Stream the documents of files and folders, in the order given; folders are read by sorted name.
 
     A ``.txt`` file is one document. A JSON line is an object with ``text`` and, if it has them, ``id``,
-    ``lang``, ``source`` and ``license``; a Parquet file has columns of these names. Without ``id``, file name
-    and line number stand in.
+    ``lang``, ``source`` and ``license``, each a string or a number; a Parquet file has columns of these names.
+    Without ``id``, file name and line number stand in.
 
     Raises:
         DataError: a path is missing or of another kind, text is not UTF-8, a line is not such an object,
@@ -109,7 +140,7 @@ def read_file(
     end: int | None = None,
     *,
     max_document_bytes: int | None = None,
-    advance: Advance = lambda num_bytes: None,
+    advance: BytesRead = lambda num_bytes: None,
     id_by_line: bool = False,
 ) -> Iterator[Document | Fault]:
     """Stream the documents that begin in bytes ``[start, end)`` of a file, and what is none.
@@ -138,7 +169,7 @@ def read_file(
                 yield _from_json(line.content, name, place, may_have_mark=line.start == 0)
 
 
-def _read_text(path: Path, limit: int | None, advance: Advance) -> Document | Fault:
+def _read_text(path: Path, limit: int | None, advance: BytesRead) -> Document | Fault:
     with readable(path), path.open("rb") as file:
         size = path.stat().st_size
         advance(size)
@@ -167,7 +198,7 @@ def _from_json(raw: bytes, name: str, place: str, *, may_have_mark: bool) -> Doc
 
 def _from_row(row: Mapping[str, Any], name: str, place: str, limit: int | None) -> Document | Fault:
     text = row["text"] or b""
-    name = name if row.get("id") is None else str(row["id"])
+    name = _label(row.get("id")) or name
     if limit is not None and len(text) > limit:
         return _too_long(name, len(text), text, place)
     return _from_text(text, row, name, lambda start: place)
@@ -181,13 +212,20 @@ def _from_text(raw: bytes, record: Mapping[str, Any], name: str, place_of: Calla
 
 
 def _document(record: Mapping[str, Any], text: str, size: int, name: str, place: str) -> Document | Fault:
-    known = {key: str(record[key]) for key in _FIELDS if key != "text" and record.get(key) is not None}
+    known = {key: label for key in _FIELDS if key != "text" and (label := _label(record.get(key))) is not None}
     document = Document(**{"id": name, **known}, text=text)
     try:
         "".join((text, *known.values())).encode("utf-8")
     except UnicodeEncodeError:
         raise ValueError("it holds half a surrogate pair, which is no character") from None
     return document if text.strip() else Fault(document.id, "empty", size, "", place)
+
+
+def _label(value: object) -> str | None:
+    """A string or number; anything else says nothing of a document."""
+    if isinstance(value, str) or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        return str(value) if not isinstance(value, float) or math.isfinite(value) else None
+    return None
 
 
 def _too_long(name: str, size: int, beginning: bytes, place: str) -> Fault:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
-from glm130b.corpus.documents import SUFFIXES, source_files
+from glm130b.corpus.documents import SUFFIXES, folder_files, source_files
 from glm130b.errors import DataError
 
 
@@ -18,10 +19,11 @@ def sources_of(inputs: Sequence[Path]) -> tuple[dict[str, list[Path]], list[Path
     are ``news``.
 
     Returns:
-        Files and folders by source; files in given folders that are of a kind that is not read.
+        Files and folders by source; what in given folders is not read: files of another kind, folders that hold
+        nothing else, built corpora.
 
     Raises:
-        DataError: a path is missing, or gives no name.
+        DataError: a path is missing, cannot be read, or gives no name.
     """
     sources: dict[str, list[Path]] = {}
     left_out: list[Path] = []
@@ -30,20 +32,22 @@ def sources_of(inputs: Sequence[Path]) -> tuple[dict[str, list[Path]], list[Path
             source_files(str(given))
             sources.setdefault(_name(given), []).append(given)
             continue
-        for path in sorted(given.iterdir()):
-            if path.is_dir():
-                if source_files(path):
-                    sources.setdefault(_name(path), []).append(path)
-            elif path.suffix == ".txt":
-                sources.setdefault(_name(given.absolute()), []).append(path)
-            elif path.name.endswith(SUFFIXES):
-                sources.setdefault(_name(path), []).append(path)
-            else:
-                left_out.append(path)
+        files, others = folder_files(given)
+        inside = _entries(given, files)
+        for path in inside:
+            is_text = path.suffix == ".txt" and path.is_file()
+            sources.setdefault(_name(given.absolute() if is_text else path), []).append(path)
+        left_out += [path for path in _entries(given, others) if path not in inside]
+        left_out += [path for path in others if given / path.relative_to(given).parts[0] in inside]
     if not sources:
         names = ", ".join(str(path) for path in inputs)
         raise DataError(f"There is no file that can be read in {names}.", f"Readable are {', '.join(SUFFIXES)}.")
     return sources, left_out
+
+
+def _entries(folder: Path, found: Sequence[Path]) -> list[Path]:
+    """What lies in a folder itself and is or holds one of what was found below it."""
+    return [folder / name for name, _ in groupby(path.relative_to(folder).parts[0] for path in found)]
 
 
 def _name(path: Path) -> str:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from glm130b.config import BuildConfig
 from glm130b.corpus.documents import Document, Fault, read_file, source_files
-from glm130b.corpus.raw import Advance, readable
+from glm130b.corpus.raw import BytesRead, readable
 from glm130b.errors import DataError
 
 
 @dataclass(frozen=True)
 class Slice:
-    """The lines of a file that begin in bytes ``[start, end)``; ``end`` None is the whole file."""
+    """The lines of a file that begin in bytes ``[start, end)``; ``end`` None is the end of the file."""
 
     path: Path
     start: int
@@ -59,7 +59,7 @@ def plan_parts(recipe: BuildConfig) -> list[Part]:
     return parts
 
 
-def read_part(part: Part, *, max_document_bytes: int, advance: Advance) -> Iterator[Document | Fault]:
+def read_part(part: Part, *, max_document_bytes: int, advance: BytesRead) -> Iterator[Document | Fault]:
     """Stream the documents of a part, and what in it is none.
 
     Args:
@@ -102,4 +102,4 @@ def _cut(path: Path, part_bytes: int) -> Iterator[tuple[Slice, int]]:
         return
     edges = [size * n // count for n in range(count + 1)]
     for start, end in pairwise(edges):
-        yield Slice(path, start, end), end - start
+        yield Slice(path, start, None if end == size else end), end - start

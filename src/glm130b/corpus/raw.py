@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from glm130b.errors import DataError
 
-Advance = Callable[[int], None]
+BytesRead = Callable[[int], None]
 """Told how many bytes of a file were read, as they lie on the disk."""
 
 _SKIP = 1 << 20
@@ -39,7 +39,7 @@ class Line:
     is_whole: bool
 
 
-def read_lines(path: Path, start: int, end: int | None, *, limit: int | None, advance: Advance) -> Iterator[Line]:
+def read_lines(path: Path, start: int, end: int | None, *, limit: int | None, advance: BytesRead) -> Iterator[Line]:
     """Stream the lines that begin in bytes ``[start, end)``; a compressed file is read whole.
 
     A line longer than ``limit`` is passed over in blocks and never held.
@@ -66,7 +66,7 @@ def read_lines(path: Path, start: int, end: int | None, *, limit: int | None, ad
             position += size
 
 
-def read_rows(path: Path, fields: tuple[str, ...], *, advance: Advance) -> Iterator[dict[str, Any]]:
+def read_rows(path: Path, fields: tuple[str, ...], *, advance: BytesRead) -> Iterator[dict[str, Any]]:
     """Stream the rows of a Parquet file as far as they belong to ``fields``; ``text`` comes as bytes or None.
 
     Raises:
@@ -134,7 +134,7 @@ def _skip_line(stream: BinaryIO) -> int:
 class _Counted(RawIOBase):
     """A file that tells how much of it was read."""
 
-    def __init__(self, file: BinaryIO, advance: Advance) -> None:
+    def __init__(self, file: BinaryIO, advance: BytesRead) -> None:
         self._file, self._advance = file, advance
 
     def readable(self) -> bool:
@@ -183,7 +183,7 @@ class _Zstd(RawIOBase):
         return size
 
 
-def _counted(file: BinaryIO, advance: Advance) -> BinaryIO:
+def _counted(file: BinaryIO, advance: BytesRead) -> BinaryIO:
     return BufferedReader(_Counted(file, advance), 1 << 16)
 
 

@@ -1,38 +1,110 @@
 # ruff: noqa: N802
-"""Where in a template the budget is paid that Jinja leaves no other place for."""
+"""A template's syntax tree before it is compiled: what it may hold, where it divides, and where it pays."""
 
 from __future__ import annotations
 
 from jinja2 import nodes
 from jinja2.visitor import NodeTransformer
 
+from glm130b.instructions.prompts import RenderError
+
+SEPARATOR = "|||"
+
+_ALLOWED = (
+    *(nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.For, nodes.Assign),
+    *(nodes.Const, nodes.List, nodes.Tuple, nodes.Dict, nodes.Pair, nodes.Name, nodes.NSRef, nodes.Keyword),
+    *(nodes.Getattr, nodes.Getitem, nodes.Slice, nodes.Call, nodes.Filter, nodes.Test, nodes.CondExpr),
+    *(nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Neg, nodes.Pos, nodes.Concat),
+    *(nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Pow),
+)
+"""What PromptSource's templates use, and the operators beside it."""
+
+_SEARCHES = frozenset(
+    "count endswith find index lstrip partition removeprefix removesuffix rfind rindex rpartition rsplit rstrip split "
+    "startswith strip".split()
+)
+"""Methods of texts whose arguments are looked for in the text."""
+
+
+def check(tree: nodes.Template) -> None:
+    """Refuse every kind of node that is not on the list.
+
+    Raises:
+        RenderError: naming the kind and its line.
+    """
+    for node in tree.find_all(nodes.Node):
+        if type(node) not in _ALLOWED or (isinstance(node, nodes.For) and node.recursive):
+            kind = "recursive For" if isinstance(node, nodes.For) else type(node).__name__
+            raise RenderError(f"it has a {kind} in line {node.lineno}, which templates may not use")
+
+
+def mark_separators(tree: nodes.Template, mark: str) -> None:
+    """Put ``mark`` in the place of each ``|||`` that the template itself prints, so that no data can divide.
+
+    Constants that are compared with data or looked for in them stay as they are.
+    """
+    searched: set[int] = set()
+    for node in tree.find_all((nodes.Compare, nodes.Test, nodes.Call, nodes.Filter)):
+        searched |= {id(text) for part in _searched(node) for text in (part, *part.find_all(nodes.Const))}
+    for node in tree.find_all((nodes.TemplateData, nodes.Const)):
+        if isinstance(node, nodes.TemplateData):
+            node.data = node.data.replace(SEPARATOR, mark)
+        elif isinstance(node, nodes.Const) and isinstance(node.value, str) and id(node) not in searched:
+            node.value = node.value.replace(SEPARATOR, mark)
+
+
+def _searched(node: nodes.Node) -> list[nodes.Expr]:
+    if isinstance(node, nodes.Compare):
+        return [node.expr, *(operand.expr for operand in node.ops)]
+    if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):
+        return node.args if node.node.attr in _SEARCHES else node.args[: node.node.attr == "replace"]
+    if isinstance(node, nodes.Filter):
+        return node.args[: node.name == "replace"]
+    return node.args if isinstance(node, nodes.Test) else []
+
 
 class Metered(NodeTransformer):
-    """Sends loops, concatenations, comparisons, slices and printed text through the sandbox's own filters."""
+    """Sends loops, concatenations, comparisons, slices and printed text through the sandbox's own methods.
+
+    These pay out of the budget where Jinja leaves no other place for it.
+    """
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
-        """Count the turns."""
-        node.iter = _filter(node.iter, "_steps")
-        return self.generic_visit(node)
+        """Count the turns, each of which costs as much as the loop is long."""
+        size = sum(1 for _ in node.find_all(nodes.Node))
+        self.generic_visit(node)
+        node.iter = _own("_turns", node.iter, nodes.Const(size))
+        return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         """Pay for what is joined with ``~``."""
         self.generic_visit(node)
-        return _filter(nodes.List(node.nodes), "_concat")
+        return _own("_concat", nodes.List(node.nodes))
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:
+        """Pay for the keys."""
+        self.generic_visit(node)
+        return _own("_keyed", node)
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
-        """Pay for both sides."""
+        """Pay for all sides, and for searching."""
         self.generic_visit(node)
-        node.expr = _filter(node.expr, "_paid")
-        for operand in node.ops:
-            operand.expr = _filter(operand.expr, "_paid")
-        return node
+        kinds = {operand.op for operand in node.ops}
+        if not kinds & {"in", "notin"}:
+            node.expr = _own("_paid", node.expr)
+            for operand in node.ops:
+                operand.expr = _own("_paid", operand.expr)
+            return node
+        if len(node.ops) > 1:
+            raise RenderError(f"it chains comparisons with `in` in line {node.lineno}")
+        found = _own("_contains", node.expr, node.ops[0].expr)
+        return nodes.Not(found) if kinds == {"notin"} else found
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
         """Pay for what is sliced."""
         self.generic_visit(node)
         if isinstance(node.arg, nodes.Slice):
-            node.node = _filter(node.node, "_paid")
+            node.node = _own("_paid", node.node)
         return node
 
     def visit_TemplateData(self, node: nodes.TemplateData) -> nodes.Node:
@@ -40,5 +112,5 @@ class Metered(NodeTransformer):
         return nodes.Const(node.data)
 
 
-def _filter(value: nodes.Node, name: str) -> nodes.Expr:
-    return nodes.Filter(value, name, [], [], None, None)
+def _own(method: str, *values: nodes.Expr) -> nodes.Expr:
+    return nodes.Call(nodes.EnvironmentAttribute(method), list(values), [], None, None)

@@ -3,7 +3,7 @@
 from glm130b.samples.blank import NO_TARGET, Sample, gmask_sample, mask_sample
 from glm130b.samples.instruction import instruction_sample
 from glm130b.samples.mixture import Mixture, Phase
-from glm130b.samples.open import open_stream
+from glm130b.samples.open import TrainingData, open_training_data
 from glm130b.samples.phases import mixture_phases, sample_number, settings_seen
 from glm130b.samples.sequence import Sequence, pack
 from glm130b.samples.show import describe
@@ -19,6 +19,7 @@ __all__ = [
     "Sample",
     "SampleStream",
     "Sequence",
+    "TrainingData",
     "describe",
     "draw_span_lengths",
     "fit_window",
@@ -26,7 +27,7 @@ __all__ = [
     "instruction_sample",
     "mask_sample",
     "mixture_phases",
-    "open_stream",
+    "open_training_data",
     "pack",
     "place_spans",
     "sample_number",

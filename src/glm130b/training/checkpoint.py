@@ -15,7 +15,7 @@ from glm130b.config import DataConfig, ObjectiveConfig, RunConfig
 from glm130b.errors import ConfigError, ModelError
 from glm130b.files import is_partial, read_json, whole_folder, write_json
 from glm130b.model import GLM, InMemory, checked_tensors, checkpoints, read_tensors, write_tensors
-from glm130b.samples import settings_seen
+from glm130b.samples import TrainingData, settings_seen
 from glm130b.tokenization import Tokenizer
 from glm130b.training.optimizer import moments, restore_moments
 
@@ -68,7 +68,7 @@ def save_checkpoint(
     tokenizer: Tokenizer,
     config: RunConfig,
     progress: Progress,
-    fingerprints: dict[str, str],
+    data: TrainingData,
 ) -> Path:
     """Write ``checkpoints/step-<n>`` and remove the oldest beyond ``checkpoint.keep``."""
     path = run / "checkpoints" / f"step-{progress.step:08d}"
@@ -77,7 +77,8 @@ def save_checkpoint(
         save_file(moments(model, optimizer), folder / "optimizer.safetensors")
         state = {
             **asdict(progress),
-            "data_fingerprints": fingerprints,
+            "data_fingerprints": data.fingerprints,
+            "seen_in_mip": data.seen_in_mip,
             "config": config.model_dump(mode="json"),
         }
         write_json(folder / "training_state.json", state)
@@ -88,7 +89,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, model: GLM, optimizer: torch.optim.Optimizer, config: RunConfig, fingerprints: dict[str, str]
+    path: Path, model: GLM, optimizer: torch.optim.Optimizer, config: RunConfig, data: TrainingData
 ) -> Progress:
     """Restore model and optimizer to the last bit.
 
@@ -99,7 +100,7 @@ def load_checkpoint(
     state = read_json(path / "training_state.json", ModelError)
     try:
         progress = Progress(int(state["step"]), int(state["samples"]))
-        _check_same_run(path, state, config, fingerprints)
+        _check_same_run(path, state, config, data.fingerprints)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(
             f"{path / 'training_state.json'} is damaged ({error!r}).",

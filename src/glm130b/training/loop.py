@@ -22,7 +22,7 @@ from glm130b.corpus import PreparedCorpus
 from glm130b.errors import ModelError
 from glm130b.files import write_whole
 from glm130b.model import GLM, build_model, mix
-from glm130b.samples import Objective, open_stream
+from glm130b.samples import Objective, open_training_data
 from glm130b.samples import Sequence as PackedSequence
 from glm130b.tokenization import Tokenizer
 from glm130b.training.batch import micro_batches
@@ -87,7 +87,8 @@ class Trainer:
         self.model.recompute_activations = config.train.recompute_activations
         self.optimizer = build_optimizer(self.model, config.train.optimizer)
         self.schedule = Schedule.of(config)
-        self.stream, self._fingerprints = open_stream(config, corpus, tokenizer)
+        self._data = open_training_data(config, corpus, tokenizer)
+        self.stream = self._data.stream
         self.progress = Progress()
         self._loader: Loader | None = None
         shrink = config.train.embedding_gradient_shrink
@@ -186,12 +187,12 @@ class Trainer:
             self.tokenizer,
             self.config,
             self.progress,
-            self._fingerprints,
+            self._data,
         )
 
     def restore(self, path: Path) -> None:
         """Go back to a checkpoint."""
-        self.progress = load_checkpoint(path, self.model, self.optimizer, self.config, self._fingerprints)
+        self.progress = load_checkpoint(path, self.model, self.optimizer, self.config, self._data)
 
 
 def train(
