@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from glm130b.instructions import sandbox
+from glm130b.instructions import budget
 from glm130b.instructions.prompts import RenderError
 from glm130b.instructions.sandbox import Sandbox, most_frequent
 
@@ -110,7 +110,7 @@ def test_what_templates_need(source: str, expected: str) -> None:
     ],
 )
 def test_what_templates_may_not(monkeypatch: pytest.MonkeyPatch, source: str, reason: str) -> None:
-    monkeypatch.setattr(sandbox, "BUDGET", 2_000_000)
+    monkeypatch.setattr(budget, "BUDGET", 2_000_000)
     with pytest.raises(RenderError, match=reason):
         run(source, big="a" * 100_000)
 

@@ -14,6 +14,7 @@ from glm130b.config import BuildConfig
 from glm130b.corpus.contamination import EvaluationIndex, Hit
 from glm130b.corpus.documents import Document, Fault
 from glm130b.corpus.duplicates import KeyRun, Signer, document_number
+from glm130b.corpus.facts import check_unchanged
 from glm130b.corpus.job import Job
 from glm130b.corpus.language import language_of
 from glm130b.corpus.normalise import normalise
@@ -43,7 +44,7 @@ def clean(job: Job, number: int, advance: Advance) -> None:
     and ``samples.json``.
 
     Raises:
-        DataError: a file of the part cannot be read.
+        DataError: a file of the part cannot be read, or is not as it was when the build began.
         ResourceError: the disk is full.
     """
     tools = _tools(job)
@@ -97,6 +98,8 @@ class _Cleaner:
         """The tokens of each document that passes; everything else is noted on the way."""
         part = self._job.parts[self._number]
         limit = self._recipe.max_document_bytes
+        files = list(dict.fromkeys(str(piece.path) for piece in part.slices))
+        check_unchanged(self._job.facts["inputs"], files)
         for item in read_part(part, max_document_bytes=limit, advance=lambda num_bytes: advance(0, num_bytes)):
             if self._table.num_documents % _RUN_DOCUMENTS == 0 and self._table.num_documents:
                 self._write_keys()
@@ -106,6 +109,7 @@ class _Cleaner:
             elif (tokens := self._document(item)) is not None:
                 self._num_rows += 1
                 yield tokens
+        check_unchanged(self._job.facts["inputs"], files)
 
     def _fault(self, fault: Fault) -> None:
         about = (fault.id, self._settings.language or "unknown", "")

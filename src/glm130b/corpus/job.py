@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from glm130b import __version__
 from glm130b.config import BuildConfig
-from glm130b.corpus.evaluation_items import evaluation_files
+from glm130b.corpus.facts import Facts, check_program, difference_of, facts_of
 from glm130b.corpus.parts import Part, Slice
 from glm130b.errors import DataError
 from glm130b.files import partial_path, read_json, write_whole
@@ -23,7 +20,9 @@ from glm130b.tokenization import Tokenizer
 Stage = Literal["clean", "match", "write"]
 STAGES: tuple[Stage, ...] = ("clean", "match", "write")
 
-_LIBRARIES = ("numpy", "sentencepiece", "datasketch", "OpenCC", "py3langid")
+_JOB = "job.json"
+_DONE = "done.json"
+"""What ``job.json`` is called once the folder is being removed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +33,13 @@ class Job:
         folder: where all results lie until the corpus is whole.
         recipe: what to build.
         parts: how the inputs are cut.
-        facts: all that the result depends on, as ``job.json`` says it.
+        facts: all that the result depends on, as ``job.json`` says it, and ``left_out``, files that are not read.
     """
 
     folder: Path
     recipe: BuildConfig
     parts: tuple[Part, ...]
-    facts: dict[str, Any]
+    facts: Facts
 
     def result(self, stage: Stage, number: int) -> Path:
         """What a task makes; it is there if and only if the task is done."""
@@ -103,28 +102,37 @@ def open_job(folder: Path) -> Job:
     """Open a job that ``start_job`` began.
 
     Raises:
-        DataError: it is damaged.
+        DataError: it is damaged, or this machine has another program or other versions than it was begun with.
     """
-    facts = read_json(folder / "job.json", DataError)
+    facts = read_json(folder / _JOB, DataError)
+    check_program(facts)
     recipe = BuildConfig.model_validate({**facts["recipe"], "tokenizer": facts["tokenizer_path"]})
     return Job(folder, recipe, tuple(_part(fields) for fields in facts["parts"]), facts)
 
 
-def start_job(out: Path, recipe: BuildConfig, parts: Sequence[Part], tokenizer: Tokenizer) -> Job:
+def start_job(
+    out: Path, recipe: BuildConfig, parts: Sequence[Part], tokenizer: Tokenizer, left_out: Sequence[Path] = ()
+) -> Job:
     """Begin a build in the folder beside ``out``, or take up what an earlier process began of the same.
 
     An input may have changed since then if no finished part was made of it. Paths are made absolute, so that
     tasks may run anywhere.
 
+    Args:
+        left_out: what the inputs hold that is not read.
+
     Raises:
         DataError: another recipe, other inputs or other versions than it was begun with.
     """
     folder = partial_path(out)
-    parts = [replace(part, slices=tuple(replace(s, path=s.path.absolute()) for s in part.slices)) for part in parts]
-    facts = _facts(recipe, parts, tokenizer)
-    if (folder / "job.json").exists():
-        before = read_json(folder / "job.json", DataError)
-        difference = _difference(folder, before, facts, parts)
+    if (folder / _DONE).exists():
+        _remove_results(folder)
+        (folder / _DONE).unlink()
+    parts = _absolute(parts)
+    facts = facts_of(recipe, parts, tokenizer)
+    if (folder / _JOB).exists():
+        before = read_json(folder / _JOB, DataError)
+        difference = difference_of(before, facts, _finished_parts(folder, parts))
         if difference and not has_results(folder):
             _remove_results(folder)
         elif difference:
@@ -132,7 +140,8 @@ def start_job(out: Path, recipe: BuildConfig, parts: Sequence[Part], tokenizer: 
                 f"{folder} holds an unfinished build of {out.name}, and {difference}.",
                 "Put it back as it was, choose another --out, or delete that folder to begin anew.",
             )
-    write_whole(folder / "job.json", json.dumps(facts, ensure_ascii=False))
+    facts["left_out"] = sorted({str(path.absolute()) for path in left_out})
+    write_whole(folder / _JOB, json.dumps(facts, ensure_ascii=False))
     open_job.cache_clear()
     return open_job(folder)
 
@@ -142,104 +151,43 @@ def has_results(folder: Path) -> bool:
     return any((folder / "clean").glob("[0-9]*"))
 
 
+def is_published(out: Path, recipe: BuildConfig, parts: Sequence[Part], tokenizer: Tokenizer) -> bool:
+    """Whether ``out`` is this very build, whose process was killed before it had put its work away.
+
+    Raises:
+        DataError: an input is missing, or what is left of the work is damaged.
+    """
+    folder = partial_path(out)
+    is_done = (folder / _DONE).exists()
+    if not is_done and ((folder / "output").exists() or not (folder / "write" / f"{len(parts) - 1:05d}").exists()):
+        return False
+    parts = _absolute(parts)
+    before = read_json(folder / (_DONE if is_done else _JOB), DataError)
+    return difference_of(before, facts_of(recipe, parts, tokenizer), parts) is None
+
+
 def discard(folder: Path) -> None:
-    """Remove an unfinished build."""
+    """Remove an unfinished build; killed on the way, it counts as removed."""
+    if (folder / _JOB).exists():
+        (folder / _JOB).replace(folder / _DONE)
     _remove_results(folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_results(folder: Path) -> None:
-    for name in (*STAGES, "evaluation", "output"):
+    for name in (*STAGES, "evaluation", "output", "logs"):
         shutil.rmtree(folder / name, ignore_errors=True)
     (folder / "ranges.json").unlink(missing_ok=True)
 
 
-def versions() -> dict[str, str]:
-    """Of this package and the libraries that a corpus depends on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"glm130b": __version__}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def _finished_parts(folder: Path, parts: Sequence[Part]) -> list[Part]:
+    return [part for part in parts if (folder / "clean" / f"{part.number:05d}").exists()]
 
 
-def _facts(recipe: BuildConfig, parts: Sequence[Part], tokenizer: Tokenizer) -> dict[str, Any]:
-    inputs = sorted({str(piece.path) for part in parts for piece in part.slices})
-    against = evaluation_files(recipe.contamination.against, recipe.contamination.exclude)[0]
-    facts = {
-        "versions": versions(),
-        "program": _program(),
-        "recipe": recipe.model_dump(mode="json"),
-        "tokenizer": tokenizer.fingerprint,
-        "tokenizer_path": recipe.tokenizer if recipe.tokenizer == "bundled" else str(Path(recipe.tokenizer).absolute()),
-        "inputs": {path: _identity(path) for path in inputs},
-        "evaluation": {str(file): _identity(str(file)) for _, file, _ in against},
-        "parts": [asdict(part) for part in parts],
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(facts, default=str))
-    return plain
-
-
-def _program() -> str:
-    """Of the code that a corpus depends on, which may change without its version when it is run from a checkout."""
-    digest = hashlib.sha256()
-    for room in ("corpus", "tokenization"):
-        for file in sorted((Path(__file__).parent.parent / room).glob("*.py")):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _identity(path: str) -> list[int]:
-    found = os.stat(path)  # noqa: PTH116
-    return [found.st_size, found.st_mtime_ns]
+def _absolute(parts: Sequence[Part]) -> list[Part]:
+    return [replace(part, slices=tuple(replace(s, path=s.path.absolute()) for s in part.slices)) for part in parts]
 
 
 def _part(fields: dict[str, Any]) -> Part:
     slices = tuple(Slice(**{**piece, "path": Path(piece["path"])}) for piece in fields["slices"])
     return Part(**{**fields, "slices": slices})
-
-
-def _difference(folder: Path, before: dict[str, Any], now: dict[str, Any], parts: Sequence[Part]) -> str | None:
-    """What of a job is not as it was, in words."""
-    if before["versions"] != now["versions"]:
-        changed = dict(before["versions"].items() ^ now["versions"].items())
-        return f"the version of {', '.join(sorted(changed))} has changed"
-    if before["program"] != now["program"]:
-        return "the program itself has changed"
-    if before["recipe"] != now["recipe"]:
-        return f"the recipe has another {next(_changed_keys(before['recipe'], now['recipe']))}"
-    if before["tokenizer"] != now["tokenizer"]:
-        return "the tokenizer has changed"
-    if before["evaluation"] != now["evaluation"]:
-        return f"{_changed(before['evaluation'], now['evaluation'])} has changed"
-    if [_cut(part) for part in before["parts"]] != [_cut(part) for part in now["parts"]]:
-        return f"{_changed(before['inputs'], now['inputs'])} has changed"
-    for part in parts:
-        if (folder / "clean" / f"{part.number:05d}").exists():
-            for piece in part.slices:
-                if before["inputs"].get(str(piece.path)) != now["inputs"].get(str(piece.path)):
-                    return f"{piece.path} has changed since it was read"
-    return None
-
-
-def _cut(part: dict[str, Any]) -> tuple[Any, Any]:
-    """What a part is made of; its size in bytes does not matter."""
-    return part["source"], part["slices"]
-
-
-def _changed(before: dict[str, Any], now: dict[str, Any]) -> str:
-    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    return names[0] if names else ""
-
-
-def _changed_keys(before: Any, now: Any, prefix: str = "") -> Iterator[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in [*before, *(key for key in now if key not in before)]:
-            if before.get(key) != now.get(key):
-                yield from _changed_keys(before.get(key), now.get(key), f"{prefix}.{key}" if prefix else key)
-    else:
-        yield prefix

@@ -6,6 +6,7 @@ from __future__ import annotations
 from jinja2 import nodes
 from jinja2.visitor import NodeTransformer
 
+from glm130b.instructions.allowed import words
 from glm130b.instructions.prompts import RenderError
 
 SEPARATOR = "|||"
@@ -19,9 +20,9 @@ _ALLOWED = (
 )
 """What PromptSource's templates use, and the operators beside it."""
 
-_SEARCHES = frozenset(
+_SEARCHES = words(
     "count endswith find index lstrip partition removeprefix removesuffix rfind rindex rpartition rsplit rstrip split "
-    "startswith strip".split()
+    "startswith strip"
 )
 """Methods of texts whose arguments are looked for in the text."""
 
