@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import shlex
@@ -9,12 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import Refused, Result
 
+from glm130b.cli import building
 from glm130b.config import load_config
 from glm130b.files import partial_path
 
@@ -64,6 +67,80 @@ def test_a_corpus_is_built_shown_and_verified(glm: Callable[..., Result], built:
     assert (built / "ledger.html").read_text().startswith("<!doctype html>")
 
 
+def test_what_is_not_read_is_in_the_ledger(glm: Callable[..., Result], raw: Path, tmp_path: Path) -> None:
+    for name in ("scans/a.pdf", "books/b.txt", "books/cover.png"):
+        (raw / name).parent.mkdir(exist_ok=True)
+        (raw / name).write_text(document(55)["text"])
+    result = glm("data", "build", raw, "--out", raw / "corpus", "--workers", 1)
+    assert result.code == 0, result
+    ledger = json.loads((raw / "corpus" / "data_ledger.json").read_text())
+    named = ["README.md", "books/cover.png", "scans"]
+    assert ledger["inputs_left_out"] == [str(raw / name) for name in named]
+    for name in named:
+        assert str(raw / name) in result.err
+    again = glm("data", "build", raw, "--out", tmp_path / "second", "--workers", 1)
+    assert str(raw / "corpus") in again.err
+    second = json.loads((tmp_path / "second" / "data_ledger.json").read_text())
+    assert second["inputs"] == ledger["inputs"]
+
+
+def test_nothing_to_train_on_is_said(glm: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Un petit chat est sur la table et il ne veut pas descendre. " * 3)
+    result = glm("data", "build", tmp_path / "a.txt", "--out", tmp_path / "corpus", "--workers", 1)
+    assert result.code == 0, result
+    assert "There is nothing to train on" in result.out
+    assert "# No document was kept to train on" in (tmp_path / "corpus" / "sources.yaml").read_text()
+    assert glm("data", "verify", tmp_path / "corpus").code == 0
+
+
+def test_a_build_that_was_complete_already(
+    glm: Callable[..., Result], raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    command = ("data", "build", raw / "essay.txt", "--out", tmp_path / "corpus", "--workers", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["glm130b.corpus.build"], "discard", killed)
+        assert glm(*command).code == 130
+    result = glm(*command)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith(f"{tmp_path / 'corpus'} was complete already: 1 of 1 documents")
+
+
+def test_odd_names_are_shown_as_they_are(glm: Callable[..., Result], tmp_path: Path) -> None:
+    """Brackets are no markup, controls do not reach the terminal or the page."""
+    licenses = ["[/b] none", "[CC BY]", "\x1b[31mred\x00\u202eback\ue000"]
+    lines = [{**document(n), "license": name, "lang": "[/i]"} for n, name in enumerate(licenses)]
+    lines.append({"id": "bad\x1b]0;title\x07", "text": "short \u202e text", "lang": "en"})
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    out = tmp_path / "corpus"
+    assert glm("data", "build", tmp_path / "a.jsonl", "--out", out, "--workers", 1).code == 0
+    shown = glm("data", "show", out)
+    assert shown.code == 0, shown
+    page = (out / "ledger.html").read_text()
+    for words in ("[/b] none", "[CC BY]", "\ufffd[31mred\ufffd\ufffdback\ufffd"):
+        assert words in shown.out
+        assert words in page
+    for text in (shown.out, page):
+        assert not [c for c in text if c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Co")]
+    assert "bad\ufffd]0;title\ufffd" in page
+    with gzip.open(out / "documents.jsonl.gz", "rt") as records:
+        assert "bad\x1b]0;title\x07" in {json.loads(line)["id"] for line in records}
+
+
+@pytest.mark.parametrize(("shortest", "lines"), [(0.05, []), (0.0, ["Cleaning: 3 documents, 0.0 MB"])])
+def test_a_stage_of_no_time_has_no_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], shortest: float, lines: list[str]
+) -> None:
+    monkeypatch.setattr(building, "_MIN_SECONDS", shortest)
+    monkeypatch.setattr(building.time, "monotonic", lambda: 5.0)
+    with building.BuildProgress() as progress:
+        progress.begin("clean", 1, 10, 0)
+        progress.advance(3, 10)
+    assert [line.partition(" in ")[0] for line in capfd.readouterr().err.splitlines()] == lines
+
+
 def test_a_run_can_extend_the_sources(built: Path, tmp_path: Path) -> None:
     run = tmp_path / "run.yaml"
     run.write_text(f"extends: [tiny, {built / 'sources.yaml'}]\n")
@@ -105,6 +182,7 @@ def test_a_recipe(glm: Callable[..., Result], raw: Path, tmp_path: Path) -> None
         (3, ["RAW", "--set", "filters.en.min_word=3"], "Did you mean"),
         (4, ["RAW", "--set", "tokenizer=nowhere"], "nowhere"),
         (4, ["RAW", "--against", "nowhere"], "There is no evaluation set nowhere"),
+        (3, ["RAW", "--set", "sources.Essay={path: x.txt}"], "one folder where case does not count"),
         (3, ["RAW", "--engine-options", "nowhere.json"], "nowhere.json"),
     ],
 )

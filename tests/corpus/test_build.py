@@ -6,7 +6,9 @@ import gzip
 import json
 import random
 import shutil
+import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import pytest
 
 from glm130b.config import BuildConfig
 from glm130b.corpus import TokenShard, build, read_ledger, verify
-from glm130b.corpus.job import Stage
+from glm130b.corpus.contamination import EvaluationIndex
+from glm130b.corpus.job import Stage, open_job
+from glm130b.corpus.stages import run_task
 from glm130b.errors import DataError, ResourceError
 from glm130b.files import partial_path
 from glm130b.tokenization import Tokenizer
@@ -88,7 +92,8 @@ def records(out: Path) -> list[Line]:
 
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file that does not say where the folder lies."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "sources.yaml"]
+    other = ("sources.yaml", "SHA256SUMS")
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in other]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -175,6 +180,15 @@ def test_the_shards_hold_what_was_kept(built: Path, tokenizer: Tokenizer) -> Non
     assert {prefix.split("-")[0] for prefix in shards if prefix.startswith("kept")} == {"kept.en/heldout"}
 
 
+def assert_stages_add_up(row: Line) -> None:
+    """What comes into a stage was dropped there, changed away or goes out."""
+    for stage in row["stages"]:
+        for name in ("documents", "bytes", "tokens"):
+            dropped = sum(counts[name] for counts in stage["dropped"].values())
+            changed = 0 if name == "documents" else stage[f"changed_{name}"]
+            assert stage["in"][name] - dropped - changed == stage["out"][name], (stage["stage"], name)
+
+
 def test_the_ledger_equals_a_recount(built: Path) -> None:
     ledger, lines = read_ledger(built), records(built)
     assert ledger["total"]["stages"][0]["in"]["documents"] == len(lines)
@@ -193,8 +207,11 @@ def test_the_ledger_equals_a_recount(built: Path) -> None:
     tokens = sum(TokenShard(path.with_suffix("")).num_tokens for path in built.rglob("*.bin"))
     assert tokens == ledger["total"]["train"]["tokens"] + ledger["total"]["heldout"]["tokens"]
     kept = Counter(entry["license"] for entry in lines if entry["outcome"] != "dropped")
-    licenses = {row["license"]: row["documents"] for row in ledger["licenses"]}
-    assert licenses == kept == {"CC0": 30, "as the site says": 31, "": 6}
+    licenses = {(row["source"], row["license"]): row["documents"] for row in ledger["licenses"]}
+    assert licenses == Counter((x["source"], x["license"]) for x in lines if x["outcome"] != "dropped")
+    assert kept == {"CC0": 30, "as the site says": 31, "": 6}
+    for row in [ledger["total"], *ledger["sources"]]:
+        assert_stages_add_up(row)
     samples = {sample["id"]: sample for row in ledger["samples"] for sample in row["samples"]}
     assert samples["near w4"]["witness"] == {"id": "w4", "excerpt": samples["near w4"]["witness"]["excerpt"]}
     assert samples["near w4"]["witness"]["excerpt"].startswith(english(4)[:80])
@@ -223,7 +240,9 @@ def test_a_cut_document_keeps_the_rest(tmp_path: Path, inputs: Path, tokenizer: 
     assert text.startswith(english(600)[:50])
     assert english(500, 30)[40:120] not in text
     assert entry["bytes"] == len(text.encode())
+    assert_stages_add_up(ledger["total"])
     last = ledger["total"]["stages"][-1]
+    assert last["changed_tokens"] == last["in"]["tokens"] - last["out"]["tokens"] > 0
     assert last["in"]["documents"] == last["out"]["documents"]
     assert last["in"]["bytes"] > last["out"]["bytes"]
     (hit,) = map(json.loads, (tmp_path / "cut" / "contamination.jsonl").read_text().splitlines())
@@ -289,6 +308,15 @@ def test_interrupted_anywhere_it_goes_on(tmp_path: Path, inputs: Path, built: Pa
     assert not partial_path(out).exists()
 
 
+def kill_at(patch: pytest.MonkeyPatch, module: str, function: str) -> None:
+    """End as a kill would where a function of a file of this room is called."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    patch.setattr(sys.modules[f"glm130b.corpus.{module}"], function, killed)
+
+
 def interrupted(settings: BuildConfig, out: Path, after: int = 60) -> None:
     with pytest.raises(KeyboardInterrupt):
         build(settings, out, workers=1, reporter=Break(after))
@@ -346,6 +374,29 @@ def test_a_damaged_file_is_named_and_can_be_mended(tmp_path: Path, own_inputs: P
     assert tree(out) == tree(tmp_path / "other")
 
 
+@pytest.mark.slow
+def test_the_remains_of_a_corpus_are_not_taken_for_work(
+    tmp_path: Path, inputs: Path, built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the corpus was whole, which somebody then takes away: nothing is made of what is left."""
+    out = tmp_path / "corpus"
+    with monkeypatch.context() as patch:
+        kill_at(patch, "job", "_remove_results")
+        with pytest.raises(KeyboardInterrupt):
+            build(recipe(inputs), out, workers=1)
+    shutil.rmtree(out)
+    shutil.rmtree(partial_path(out) / "clean" / "00000")
+    build(recipe(inputs), out, workers=1)
+    assert tree(out) == tree(built)
+    with monkeypatch.context() as patch:
+        kill_at(patch, "build", "discard")
+        with pytest.raises(KeyboardInterrupt):
+            build(recipe(inputs), tmp_path / "other", workers=1)
+    shutil.rmtree(tmp_path / "other")
+    with pytest.raises(DataError, match=r"\.bin is missing"):
+        build(recipe(inputs), tmp_path / "other", workers=1)
+
+
 def test_a_first_fault_leaves_nothing(tmp_path: Path, own_inputs: Path) -> None:
     (own_inputs / "web" / "a.jsonl").unlink()
     (own_inputs / "web" / "b.jsonl.gz").write_bytes(b"no gzip")
@@ -365,13 +416,28 @@ def test_what_exists_is_not_overwritten(tmp_path: Path, inputs: Path) -> None:
     build(recipe(inputs), out, workers=1)
 
 
-def test_killed_after_the_end(tmp_path: Path, inputs: Path, built: Path) -> None:
-    """The corpus has its name already, and what is left of the work is in the way of nothing."""
-    out = Path(shutil.copytree(built, tmp_path / "corpus"))
-    shutil.copytree(out, partial_path(out) / "write")
-    with pytest.raises(DataError, match="exists already"):
-        build(recipe(inputs), out, workers=1)
+@pytest.mark.parametrize("place", [("build", "discard"), ("job", "_remove_results")], ids=["at once", "while tidying"])
+def test_killed_after_the_end(
+    tmp_path: Path, own_inputs: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[str, str]
+) -> None:
+    """The corpus has its name already: the same build ends well, another one is refused and touches nothing."""
+    out = tmp_path / "corpus"
+
+    with monkeypatch.context() as patch:
+        kill_at(patch, *place)
+        with pytest.raises(KeyboardInterrupt):
+            build(recipe(own_inputs), out, workers=1)
+    assert out.exists()
+    left = sorted(partial_path(out).rglob("*"))
+    for other in (recipe(own_inputs, heldout=0.1), recipe(own_inputs, sources={"web": {"path": str(own_inputs)}})):
+        with pytest.raises(DataError, match="exists already"):
+            build(other, out, workers=1)
+    assert sorted(partial_path(out).rglob("*")) == left
+    assert build(recipe(own_inputs), out, workers=1) == read_ledger(out)
     assert not partial_path(out).exists()
+    assert verify(out) == []
+    with pytest.raises(DataError, match="exists already"):
+        build(recipe(own_inputs), out, workers=1)
 
 
 def test_a_disk_that_is_too_small(tmp_path: Path, inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,3 +446,106 @@ def test_a_disk_that_is_too_small(tmp_path: Path, inputs: Path, monkeypatch: pyt
     with pytest.raises(ResourceError, match="a corpus of about"):
         build(recipe(inputs), tmp_path / "corpus", workers=1)
     assert not partial_path(tmp_path / "corpus").exists()
+
+
+class Change(Break):
+    """A reporter that changes something once the documents of a stage are read."""
+
+    def __init__(self, change: Callable[[], object], during: str) -> None:
+        super().__init__(10**9)
+        self._change, self._during, self._stage = change, during, ""
+
+    def note(self, text: str) -> None:
+        self._stage = text
+
+    def begin(self, stage: Stage, num_tasks: int, total_bytes: int, done_bytes: int) -> None:
+        self._stage = stage
+
+    def advance(self, documents: int, num_bytes: int) -> None:
+        if self._stage == self._during:
+            self._stage = ""
+            self._change()
+
+
+def test_an_input_that_changes_while_it_is_read_is_named(tmp_path: Path, own_inputs: Path) -> None:
+    out, path = tmp_path / "corpus", own_inputs / "web" / "a.jsonl"
+    whole = path.read_bytes()
+    grow = Change(lambda: path.write_bytes(whole + line("later", english(78))), "clean")
+    with pytest.raises(DataError, match=r"a\.jsonl has changed while the corpus was being built") as told:
+        build(recipe(own_inputs, part_bytes=10**6), out, workers=1, reporter=grow)
+    assert "same command" in told.value.next_step
+    build(recipe(own_inputs, part_bytes=10**6), out, workers=1)
+    assert "later" in {entry["id"] for entry in records(out)}
+
+
+def test_an_input_that_changed_before_it_is_read_is_named(tmp_path: Path, own_inputs: Path) -> None:
+    path = own_inputs / "kept.jsonl"
+    swap = Change(lambda: path.write_bytes(path.read_bytes().replace(b'"h0"', b'"g0"')), "clean")
+    with pytest.raises(DataError, match=r"kept\.jsonl has changed"):
+        build(recipe(own_inputs), tmp_path / "corpus", workers=1, reporter=swap)
+
+
+def test_a_test_set_that_changes_while_it_is_indexed_is_named(
+    tmp_path: Path, own_inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = EvaluationIndex.build
+
+    def slow(*arguments: Any, **more: Any) -> EvaluationIndex:
+        (own_inputs / "tests" / "more.jsonl").write_text('{"question": "x"}\n')
+        return make(*arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EvaluationIndex, "build", slow)
+        with pytest.raises(DataError, match=r"more\.jsonl has changed while the corpus was being built"):
+            build(recipe(own_inputs), tmp_path / "corpus", workers=1)
+    build(recipe(own_inputs), tmp_path / "corpus", workers=1)
+
+
+@pytest.mark.slow
+def test_a_corpus_inside_its_own_input(tmp_path: Path, own_inputs: Path) -> None:
+    """Neither what is unfinished nor what is whole is read; a whole corpus is named."""
+    settings = recipe(own_inputs, sources={"web": {"path": str(own_inputs)}})
+    first, second = own_inputs / "web" / "one", own_inputs / "two"
+    interrupted(settings, first, 150)
+    build(settings, first, workers=1)
+    (own_inputs / "web" / ".partial-x.jsonl").write_text("not yet whole")
+    build(settings, second, workers=1)
+    assert read_ledger(second)["inputs"] == read_ledger(first)["inputs"]
+    left_out = [Path(path).relative_to(own_inputs) for path in read_ledger(second)["inputs_left_out"]]
+    assert left_out == [Path("web/one")]
+    with pytest.raises(DataError, match="one holds a built corpus, not documents"):
+        build(recipe(own_inputs, sources={"web": {"path": str(first)}}), tmp_path / "corpus", workers=1)
+
+
+def test_many_licences_and_labels_are_summed(tmp_path: Path) -> None:
+    """A licence and a label a document, the last of them kept out of the list."""
+    lines = [line(f"d{n}", english(n, 30 + n % 7), license=f"[/b] no {n}", lang=f"lang {n}") for n in range(130)]
+    (tmp_path / "a.jsonl").write_bytes(b"".join(lines))
+    settings = {"sources": {"a": {"path": str(tmp_path / "a.jsonl")}}, "duplicates": {"near": False}}
+    ledger = build(BuildConfig.model_validate(settings), tmp_path / "corpus", workers=1)
+    found = {entry["license"]: entry["tokens"] for entry in records(tmp_path / "corpus")}
+    assert len(found) == 130
+    listed, rest = ledger["licenses"][:100], ledger["licenses"][100:]
+    assert [(row["license"], row["tokens"]) for row in listed] == sorted(
+        found.items(), key=lambda item: (-item[1], item[0])
+    )[:100]
+    others = sum(found.values()) - sum(row["tokens"] for row in listed)
+    assert rest == [{"source": "a", "license": "30 others", "is_sum": True, "documents": 30, "tokens": others}]
+    assert [(row["source"], row["language"]) for row in ledger["sources"]] == [("a", "en")]
+
+
+def test_a_task_on_a_machine_with_other_versions_is_refused(tmp_path: Path, inputs: Path) -> None:
+    out = tmp_path / "corpus"
+    interrupted(recipe(inputs), out)
+    folder = partial_path(out)
+    facts = json.loads((folder / "job.json").read_text())
+    assert {"Python", "Unicode", "numpy"} <= facts["versions"].keys()
+    for change, words in (
+        ({"versions": {**facts["versions"], "Unicode": "1.1"}}, "the version of Unicode has changed"),
+        ({"program": "0"}, "the program itself has changed"),
+    ):
+        (folder / "job.json").write_text(json.dumps({**facts, **change}))
+        open_job.cache_clear()
+        with pytest.raises(DataError, match=f"cannot work on this build: {words}"):
+            run_task(folder, "clean", 1)
+    open_job.cache_clear()

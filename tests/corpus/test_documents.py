@@ -40,6 +40,17 @@ def test_json_lines(tmp_path: Path, name: str) -> None:
     ]
 
 
+def test_only_strings_and_numbers_are_labels(tmp_path: Path) -> None:
+    odd = {"id": ["a"], "text": "b", "lang": {"code": "en"}, "source": True, "license": None}
+    numbers = {"id": 7.5, "text": "c", "lang": 1}
+    (tmp_path / "a.jsonl").write_text("\n".join([json.dumps(odd), json.dumps(numbers), '{"id": NaN, "text": "d"}']))
+    assert read(tmp_path / "a.jsonl") == [
+        Document("a.jsonl:1", "b"),
+        Document("7.5", "c", "1"),
+        Document("a.jsonl:3", "d"),
+    ]
+
+
 def test_blank_lines_and_a_missing_last_newline(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'\n{"text": "a"}\r\n  \n{"text": "b"}')
     assert [(document.id, document.text) for document in read(tmp_path / "a.jsonl")] == [
@@ -64,6 +75,16 @@ def test_folders_by_sorted_name_and_paths_in_the_order_given(tmp_path: Path) -> 
     (tmp_path / "notes.md").write_text("left out")
     assert [document.text for document in read(tmp_path)] == ["a/y.jsonl", "a/z.txt", "b.txt", "c.jsonl.gz"]
     assert [document.text for document in read(tmp_path / "b.txt", tmp_path / "a")] == ["b.txt", "a/y.jsonl", "a/z.txt"]
+
+
+def test_links_are_followed_and_nothing_is_lost(tmp_path: Path) -> None:
+    (tmp_path / "else").mkdir()
+    lines(tmp_path / "else" / "a.jsonl", {"text": "a"})
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "else")
+    assert [document.text for document in read(tmp_path / "in")] == ["a"]
+    (tmp_path / "in" / "gone.jsonl").symlink_to("nowhere")
+    assert refused(tmp_path / "in") == f"{tmp_path / 'in' / 'gone.jsonl'} is a link that leads nowhere."
 
 
 @pytest.mark.parametrize("path", ["bundled:en", Path("bundled:zh")])
@@ -121,6 +142,7 @@ def test_not_utf8(tmp_path: Path, name: str, content: bytes, line: int) -> None:
         (r'{"text": "a", "id": "\udfff"}', "half a surrogate pair"),
         ('{"text": ' + "[" * 100_000, "nested too deeply"),
         ("\ufeff" + '{"text": "a"}', "BOM"),
+        ('{"text": "a", "n": ' + "1" * 5000 + "}", "4300 digits"),
     ],
 )
 def test_malformed_lines(tmp_path: Path, line: str, reason: str) -> None:

@@ -207,6 +207,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(
     assert tree(out) == undisturbed
 
 
+@pytest.mark.slow
 def test_two_builds_of_one_folder(tmp_path: Path, recipe: BuildConfig) -> None:
     out = tmp_path / "corpus"
 
@@ -223,10 +224,16 @@ def test_two_builds_of_one_folder(tmp_path: Path, recipe: BuildConfig) -> None:
 
 
 @pytest.mark.slow
-def test_datatrove_writes_the_same(tmp_path: Path, recipe: BuildConfig, undisturbed: dict[str, bytes]) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_datatrove_writes_the_same(
+    tmp_path: Path, recipe: BuildConfig, undisturbed: dict[str, bytes], workers: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """And says nothing to the terminal, whose bar is ours."""
     pytest.importorskip("datatrove")
-    build(recipe, tmp_path / "corpus", engine="datatrove", workers=1)
+    build(recipe, tmp_path / "corpus", engine="datatrove", workers=workers)
     assert tree(tmp_path / "corpus") == undisturbed
+    printed = capfd.readouterr()
+    assert printed.out + printed.err == ""
 
 
 SBATCH = """#!/bin/sh
@@ -301,6 +308,14 @@ def test_sources_of_a_command_line(tmp_path: Path) -> None:
         "x": ["x.jsonl"],
     }
     assert [path.name for path in left_out] == ["README.md"]
+    for name in ("papers/a.pdf", "papers/b/c.pdf", "books/cover.png", "old/data_ledger.json", "old/documents.jsonl.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / ".partial-new").mkdir()
+    (tmp_path / ".partial-new" / "hits.jsonl").write_text("")
+    again, left_out = sources_of([tmp_path, tmp_path / "books" / "x.jsonl"])
+    assert again == sources
+    assert [str(path.relative_to(tmp_path)) for path in left_out] == ["README.md", "old", "papers", "books/cover.png"]
     with pytest.raises(DataError, match="There is no file or folder"):
         sources_of([tmp_path / "nope"])
     (tmp_path / "empty").mkdir()

@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glm130b.corpus.characters import BLANK, DIGIT, HAN, LATIN, OTHER, PUNCTUATION, SYMBOL, count_kinds, kinds
+from glm130b.corpus.characters import (
+    BLANK,
+    DIGIT,
+    HAN,
+    LATIN,
+    OTHER,
+    PUNCTUATION,
+    SYMBOL,
+    count_kinds,
+    kinds,
+    printable,
+)
 from glm130b.corpus.language import language_of
 
 ENGLISH = "The committee met on Tuesday and agreed that the old bridge should be repaired before the winter."
@@ -52,6 +63,31 @@ def test_labels_of_chinese(label: str) -> None:
     assert language_of(ENGLISH, label) == "en"
 
 
+@pytest.mark.parametrize("label", ["English (US)", "eng_Latn", "en_US.UTF-8", "EN", "__label__en", "english", "en"])
+def test_labels_of_english(label: str) -> None:
+    assert language_of("api foo bar 接口", label) == "en"
+
+
+@pytest.mark.parametrize("label", ["zho_Hans", "Simplified Chinese", "Chinese (Traditional)", "zh_TW.Big5"])
+def test_more_labels_of_chinese(label: str) -> None:
+    assert language_of("接口 api foo bar " * 2, label) == "zh"
+
+
+@pytest.mark.parametrize(
+    "label", ["None", "n/a", "unknown", "und", "mul", "[/b]", "['x']", "\x1b[31m", "lang 17", "xx<script>", "français"]
+)
+def test_what_is_no_label(label: str) -> None:
+    assert language_of(ENGLISH, label) == "en"
+    assert language_of(FRENCH, label) == "fr"
+
+
+@given(st.text(max_size=12))
+def test_a_language_is_a_short_code(label: str) -> None:
+    """Whatever documents say they are, the ledger has few rows."""
+    found = language_of(ENGLISH, label)
+    assert found == "en" or (2 <= len(found) <= 3 and found.isascii() and found.islower())
+
+
 def test_labels() -> None:
     assert language_of(ENGLISH, "en-GB") == language_of("api foo bar", "english") == "en"
     assert language_of(CHINESE, "en") == "zh"
@@ -79,3 +115,14 @@ def test_every_character_has_a_kind(text: str) -> None:
 def test_characters_beyond_the_known_planes_are_symbols() -> None:
     assert kinds("\U000f0000\U00032000").tolist() == [SYMBOL, SYMBOL]
     assert kinds("aß𠀀漢〇").tolist() == [LATIN, LATIN, HAN, HAN, HAN]
+
+
+@given(st.text())
+def test_what_is_shown_has_no_controls(text: str) -> None:
+    shown = printable(text)
+    assert len(shown) == len(text)
+    for character, other in zip(text, shown, strict=True):
+        if character in "\t\n":
+            assert other == " "
+        else:
+            assert other == ("\ufffd" if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co") else character)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from glm130b.config import MipConfig
+from glm130b.tokenization import Tokenizer
 
 TEMPLATES = """\
 dataset: colours
@@ -55,6 +57,14 @@ def question(number: int) -> dict[str, object]:
         "label": number % 2,
         "why": "" if number % 3 == 0 else f"Thing {number} was painted.",
     }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_tokenizer() -> Iterator[None]:
+    """Load each tokenizer once: a load takes longer than a build of twenty records."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tokenizer, "load", cache(Tokenizer.load))
+        yield
 
 
 @pytest.fixture

@@ -68,6 +68,10 @@ def test_findings(recipe: Recipe, colours: Path, old: str, new: str, level: str,
         assert findings == []
 
 
+def test_a_prompt_without_records_is_no_error(recipe: Recipe) -> None:
+    assert found(recipe(cap=1)) == [("warning", "explain", "the cap leaves it no record")]
+
+
 def test_repeated_examples(recipe: Recipe, colours: Path) -> None:
     line = json.dumps({"question": "q", "choices": ["a", "b"], "label": 0, "why": "w"}) + "\n"
     (colours / "colours.jsonl").write_text(line * 3)

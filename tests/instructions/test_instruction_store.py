@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
@@ -93,6 +95,23 @@ def test_another_seed_takes_other_records(recipe: Recipe, tmp_path: Path) -> Non
     assert texts(taken[0]) == texts(taken[1]) != texts(taken[2])
 
 
+def test_records_are_spooled_beside_the_result(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So what a killed build leaves is removed by the next one."""
+    module = import_module("glm130b.instructions.build")
+    seen: list[str] = []
+
+    def compile_all(sources: list[Any]) -> None:
+        seen.extend(str(source.prefix.relative_to(tmp_path)) for source in sources)
+
+    monkeypatch.setattr(module, "compile_all", compile_all)
+    (tmp_path / ".partial-out" / "glm-mip-killed").mkdir(parents=True)
+    manifest = build(recipe(), tmp_path / "out")
+    assert len(seen) == 1
+    assert seen[0].startswith(".partial-out/glm-mip-")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*manifest["files"], "mip.json"])
+    assert not list(tmp_path.glob(".partial-*"))
+
+
 @pytest.mark.slow
 def test_workers_change_nothing(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("glm130b.instructions.build"), "BLOCK", 3)
@@ -122,6 +141,29 @@ def test_few_shot(recipe: Recipe, tmp_path: Path) -> None:
         numbers[len(shown)] += 1
     assert set(numbers) == {1, 2}
     assert sum(prompt["few_shot"] for prompt in manifest["datasets"]["colours"]["prompts"]) == 33
+
+
+def test_a_demonstration_is_of_another_text(recipe: Recipe, colours: Path, tmp_path: Path) -> None:
+    """Not another view of the sentence or dialogue, not a duplicate, and none twice."""
+    people = [{"start": 0, "end": 3, "type": "person"}, {"start": 8, "end": 11, "type": "person"}]
+    sentences = [{"text": f"{name} saw Bob.", "entities": people} for name in ("Ann", "Ann", "Eve", "Kim")]
+    turns = [{"speaker": "user", "text": f"turn {n}", "state": {"day": [str(n)]}} for n in range(3)]
+    dialogues = [{"turns": [{**turns[0], "text": f"dialogue {n}"}, *turns[1:]]} for n in range(3)]
+    (colours / "s.jsonl").write_text("".join(json.dumps(one) + "\n" for one in sentences))
+    (colours / "d.jsonl").write_text("".join(json.dumps(one) + "\n" for one in dialogues))
+    datasets = {
+        "s": {"path": str(colours / "s.jsonl"), "task": "typing"},
+        "d": {"path": str(colours / "d.jsonl"), "task": "dialogue_state"},
+    }
+    few_shot = {"share": 1, "max_examples": 2, "separator": " ## "}
+    build(recipe(datasets=datasets, few_shot=few_shot), tmp_path / "out")
+    numbers: Counter[int] = Counter()
+    for dataset, _, text, _ in texts(InstructionStore(tmp_path / "out")):
+        parts = text.split(" ## ")
+        sources = [re.findall(r"Ann|Eve|Kim" if dataset == "s" else r"dialogue \d", part)[0] for part in parts]
+        assert len(set(sources)) == len(parts), text
+        numbers[len(parts)] += 1
+    assert {2, 3} <= set(numbers)
 
 
 def test_few_shot_share_and_purity(recipe: Recipe, tmp_path: Path) -> None:
@@ -189,6 +231,10 @@ def test_a_lone_surrogate_fails_by_name(recipe: Recipe, colours: Path, tmp_path:
     first, _ = build(recipe(), tmp_path / "out")["datasets"]["colours"]["prompts"]
     assert (first["failed"], first["written"]) == (1, 20)
     assert first["failure"].startswith("record 20: The text holds a lone surrogate")
+    (colours / "colours.jsonl").write_text(json.dumps(broken) + "\n")
+    with pytest.raises(DataError, match=r"Dataset colours gives no example: .*lone surrogate.*[^.]\.$") as caught:
+        build(recipe(), tmp_path / "other")
+    assert not caught.value.problem.endswith("..")
 
 
 EXAMPLES = st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), min_size=1, max_size=6)
@@ -252,6 +298,39 @@ def test_manifests_of_another_kind(store: Path, change: dict[str, Any]) -> None:
 def test_files_of_another_store(store: Path) -> None:
     np.save(store / "colours.prompts.npy", np.zeros(33, np.int16))
     assert refused(store) == f"{store / 'colours.prompts.npy'} does not fit colours.idx and mip.json."
+
+
+def rewrite_index(store: Path, lengths: list[int]) -> None:
+    """An index with other lengths of the same sum, and a manifest that agrees."""
+    path = store / "colours.idx"
+    data = bytearray(path.read_bytes())
+    starts = np.concatenate(([0], np.cumsum(lengths)[:-1])) * 2
+    data[34 : 34 + 12 * len(lengths)] = np.asarray(lengths, np.int32).tobytes() + starts.astype(np.int64).tobytes()
+    path.write_bytes(data)
+    manifest = json.loads((store / "mip.json").read_text())
+    manifest["files"]["colours.idx"]["sha256"] = hashlib.sha256(data).hexdigest()
+    (store / "mip.json").write_text(json.dumps(manifest))
+
+
+def test_examples_without_a_target_are_refused(store: Path) -> None:
+    opened = InstructionStore(store)
+    lengths = [len(part) for n in range(33) for part in (opened.example(n).input, opened.example(n).target)]
+    rewrite_index(store, lengths)
+    InstructionStore(store)
+    for before, target, problem in (
+        (lengths[6] + lengths[7], 0, "colours.idx: example 3 has no target"),
+        (lengths[6] + lengths[7] + 5, -5, "colours.idx"),
+        (-1, lengths[6] + lengths[7] + 1, "colours.idx"),
+    ):
+        rewrite_index(store, [*lengths[:6], before, target, *lengths[8:]])
+        assert problem in refused(store)
+
+
+def test_a_changed_index_is_found_at_opening(store: Path) -> None:
+    data = bytearray((store / "colours.idx").read_bytes())
+    data[-1] ^= 1
+    (store / "colours.idx").write_bytes(data)
+    assert refused(store) == f"{store / 'colours.idx'} has changed since it was written."
 
 
 def test_changed_bytes_are_found(store: Path) -> None:

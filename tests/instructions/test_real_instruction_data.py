@@ -22,7 +22,10 @@ from glm130b.tokenization import Tokenizer
 DATA = Path(__file__).parents[3] / "shared" / "eval-data" / "mip"
 TEMPLATES = DATA / "promptsource" / "templates"
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="needs the evaluation data beside the project")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not DATA.is_dir(), reason="needs the evaluation data beside the project"),
+]
 
 
 def records(name: str) -> list[Record]:
@@ -40,7 +43,6 @@ def content(name: str) -> str:
     return "".join(path.read_text() for path in sorted(DATA.glob(name)))
 
 
-@pytest.mark.slow
 def test_every_template_compiles() -> None:
     renderer = Renderer()
     prompts = [prompt for folder in template_folders(TEMPLATES) for prompt in load_prompts(TEMPLATES, folder)]
@@ -106,6 +108,8 @@ def test_propbank() -> None:
     assert sum(len(frame.arguments) for frame in frames) == len(marks)
     forms = {(row[1], row[10]) for row in rows if len(row) > 10}
     assert {(record.mention(f), f.label) for record in found for f in record.predicates} <= forms
+    (quality,) = [r for r in found if r.text == "Most of them are of high quality."]
+    assert quality.mention(quality.predicates[0].arguments[1]) == "of high quality"
 
 
 def test_fewrel() -> None:
@@ -158,7 +162,6 @@ def recipe() -> Callable[..., MipConfig]:
     return lambda **changes: MipConfig.model_validate({"templates": str(TEMPLATES), "datasets": datasets, **changes})
 
 
-@pytest.mark.slow
 def test_a_store_of_them(recipe: Callable[..., MipConfig], tmp_path: Path) -> None:
     manifest = build(recipe(cap=60), tmp_path / "out")
     for name, entry in manifest["datasets"].items():
@@ -172,6 +175,5 @@ def test_a_store_of_them(recipe: Callable[..., MipConfig], tmp_path: Path) -> No
         assert any(goal in text for goal in goals)
 
 
-@pytest.mark.slow
 def test_nothing_is_wrong_with_them(recipe: Callable[..., MipConfig]) -> None:
     assert [finding for finding in check_recipe(recipe(), records=5) if finding.level == "error"] == []

@@ -56,13 +56,40 @@ def test_only_one_branch_of_a_template_counts() -> None:
 BARRED = st.text(alphabet="a|b \ufdd0\ufdd1", min_size=1, max_size=12).map(str.strip).filter(bool)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(BARRED, BARRED)
 def test_bars_in_the_data_do_not_divide(question: str, answer: str) -> None:
     record = {"q": question, "deep": [{"a": (answer, 3)}]}
     assert render("{{ q }}|||{{ deep[0].a[0] }}", record) == Rendered(question, answer, None)
     made = render("{{ answer_choices[0] }}|||{{ answer_choices[1] }}", record, "{{ q }}|||{{ deep[0].a[0] }}")
     assert made == Rendered(question, answer, (question, answer))
+
+
+@pytest.mark.parametrize(
+    ("jinja", "text", "shown"),
+    [
+        ("{{ x.split('\n') | join }} ||| gold", "a||\n|b", "a|||b"),
+        ("{{ x | replace('_', '') }} ||| gold", "a|_||b", "a|||b"),
+        ("{{ x.replace('_', '') }} ||| gold", "a|_||b", "a|||b"),
+        ("{{ x[:4] }}||| gold", "ab||cd", "ab||"),
+        ("{{ x.split() | join }} ||| gold", "see a || | b", "seea|||b"),
+        ("{{ x.split('|') | join('/') }} ||| gold", "a|b", "a/b"),
+        ("{{ x.split('|||') | join('/') }} ||| gold", "a|||b", "a/b"),
+        ("{{ x | replace('|||', '/') }} ||| gold", "a|||b", "a/b"),
+        ("{% if '|||' in x and x != '|||' %}bars{% endif %} ||| gold", "a|||b", "bars"),
+        ("{{ x | length }} ||| gold", "|||", "3"),
+        ("{{ [x] }} ||| gold", "a|||\ufdd0", r"['a|||\ufdd0']"),
+    ],
+)
+def test_bars_that_a_template_makes_of_data_do_not_divide(jinja: str, text: str, shown: str) -> None:
+    assert render(jinja, {"x": text}) == Rendered(shown, "gold", None)
+
+
+@pytest.mark.parametrize(
+    "jinja", ["{{ [x, 'gold'] | join('|||') }}", "{{ x ~ ' ||| gold' }}", "{{ 'a,gold'.replace(',', '|||') }}"]
+)
+def test_bars_of_the_template_s_constants_divide(jinja: str) -> None:
+    assert render(jinja, {"x": "a"}) == Rendered("a", "gold", None)
 
 
 def test_too_many_stand_ins() -> None:
@@ -77,6 +104,7 @@ def test_a_record_is_not_changed() -> None:
     assert record == {"l": [1]}
 
 
+@pytest.mark.slow
 def test_the_same_in_another_process() -> None:
     code = (
         "from glm130b.instructions.prompts import Prompt\n"

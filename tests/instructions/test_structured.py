@@ -142,6 +142,53 @@ def test_propbank(tmp_path: Path) -> None:
     assert third == Record("x")
 
 
+def parsed(rows: list[str]) -> str:
+    """A sentence in CoNLL-U, from rows of form, part of speech, head, relation, sense and one argument column."""
+    lines = []
+    for number, row in enumerate(rows, start=1):
+        form, kind, head, relation, sense, role = row.split()
+        lines.append("\t".join([str(number), form, "_", kind, "_", "_", head, relation, "_", "_", sense, role]))
+    return "\n".join(lines) + "\n\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "spans"),
+    [
+        (
+            "Most ADJ 6 nsubj _ ARG1/of ADP 3 case _ _/them PRON 1 nmod _ _/are AUX 7 cop be.01 V/of ADP 7 case _ _/"
+            "high ADJ 7 amod _ _/quality NOUN 0 root _ ARG2/. PUNCT 7 punct _ _",
+            {"ARG1": "Most of them", "ARG2": "of high quality"},
+        ),
+        (
+            "They PRON 4 nsubj _ _/are AUX 4 cop _ _/among ADP 4 case _ _/people NOUN 0 root _ ARG0/"
+            "from ADP 6 case _ _/Rome NOUN 4 nmod _ _/who PRON 8 nsubj _ R-ARG0/"
+            "sing VERB 4 acl:relcl sing.01 V/well ADV 8 advmod _ ARGM-MNR",
+            {"ARG0": "people from Rome", "R-ARG0": "who", "ARGM-MNR": "well"},
+        ),
+        (
+            "And CCONJ 6 cc _ _/it PRON 6 nsubj _ ARG1/was AUX 6 cop be.01 V/, PUNCT 6 punct _ _/very ADV 6 advmod _ _/"
+            "good ADJ 0 root _ ARG2/and CCONJ 8 cc _ _/cheap ADJ 6 conj _ _/and CCONJ 11 cc _ _/he PRON 11 nsubj _ _/"
+            "left VERB 6 conj _ _",
+            {"ARG1": "it", "ARG2": "very good and cheap"},
+        ),
+        (
+            "I PRON 4 nsubj _ ARG1/am AUX 4 cop be.01 V/not PART 4 advmod _ ARGM-NEG/sad ADJ 0 root _ ARG2/"
+            "about ADP 6 case _ _/it PRON 4 obl _ _/now ADV 4 advmod _ ARGM-TMP",
+            {"ARG1": "I", "ARGM-NEG": "not", "ARG2": "sad about it", "ARGM-TMP": "now"},
+        ),
+        (
+            "Take VERB 0 root _ ARGM-LVB/a DET 4 det _ _/quick ADJ 4 amod _ ARGM-ADJ/look NOUN 1 obj look.01 V",
+            {"ARGM-LVB": "Take", "ARGM-ADJ": "quick"},
+        ),
+        ("Go VERB 0 root go.01 ARG1/on ADV 1 advmod _ _", {"ARG1": "Go"}),
+    ],
+)
+def test_arguments_on_which_the_predicate_depends(tmp_path: Path, rows: str, spans: dict[str, str]) -> None:
+    (record,) = records(written(tmp_path / "a.conllu", parsed(rows.split("/"))))
+    (frame,) = record.predicates
+    assert {argument.role: record.mention(argument) for argument in frame.arguments} == spans
+
+
 def test_fewrel(tmp_path: Path) -> None:
     sentence = {"tokens": ["The", "Old", "Bridge", "over", "Po"], "h": ["b", "Q1", [[1, 2]]], "t": ["p", "Q2", [[4]]]}
     path = written(tmp_path / "val.json", json.dumps({"P177": [sentence]}))
@@ -235,7 +282,10 @@ def test_neutral(tmp_path: Path) -> None:
         ({"text": 3}, "text is not of the schema"),
         ({"text": "a", "entities": [{"start": 0, "end": 1}]}, "entities.0.type is not of the schema"),
         ({"tokens": ["a"], "entities": [{"start": 0, "end": 2, "type": "t"}]}, "spans do not fit the tokens"),
-        ({"tokens": "a", "entities": [{"type": "t"}]}, "spans do not fit the tokens"),
+        ({"tokens": ["a"], "entities": [{"type": "t"}]}, "spans do not fit the tokens"),
+        ({"tokens": "abc"}, "tokens is no list of texts"),
+        ({"tokens": ["a", 3]}, "tokens is no list of texts"),
+        ({"tokens": None}, "tokens is no list of texts"),
     ],
 )
 def test_lines_that_are_not_of_the_schema(tmp_path: Path, line: dict[str, Any], problem: str) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
+from glm130b.corpus import printable
 from glm130b.files import size_text
 
 _LOG_SECONDS = 10.0
+_MIN_SECONDS = 0.05
 _FILE_WIDTH = 160
 _NAMES = {"clean": "Cleaning", "match": "Matching", "write": "Writing"}
 
@@ -21,7 +27,7 @@ class BuildProgress:
     """A reporter that draws a bar a stage, or prints a line every ten seconds where there is no terminal."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(file=_own_stderr(), highlight=False)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -83,8 +89,8 @@ class BuildProgress:
 
     def _finish(self) -> None:
         """A line about the stage that is over, if it had anything to do."""
-        if self._stage and self._tasks:
-            now = time.monotonic()
+        now = time.monotonic()
+        if self._stage and self._tasks and now - self._start >= _MIN_SECONDS:
             documents = f"{self._documents:,} documents, " if self._documents else ""
             read = f"{documents}{size_text(self._bytes)} in {_duration(now - self._start)}"
             self._console.print(f"{self._stage}: {read}, {self._speed(now)}")
@@ -98,11 +104,28 @@ def print_ledger(ledger: dict[str, Any]) -> None:
     console.print(_sources(ledger), _reasons(ledger), _licenses(ledger))
     if ledger["contamination"]["tasks"]:
         console.print(_test_sets(ledger))
-    console.print(f"Fingerprint {ledger['fingerprint']}")
+    console.print(_text(f"Fingerprint {ledger['fingerprint']}"))
+
+
+def _own_stderr() -> TextIO:
+    """The terminal or file that stderr is now, whatever it is put to while an engine runs."""
+    try:
+        return os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8", errors="replace")
+    except (OSError, AttributeError):
+        return sys.stderr
+
+
+def _text(shown: str) -> Text:
+    """As it is: brackets in it are no markup."""
+    return Text(printable(shown))
+
+
+def _add(table: Table, *words: str, numbers: Sequence[int]) -> None:
+    table.add_row(*map(_text, words), *(f"{number:,}" for number in numbers))
 
 
 def _table(title: str, *columns: str, words: int = 1) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(title=Text(title, "table.title"), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, column in enumerate(columns):
         is_word = number < words
         table.add_column(column, justify="left" if is_word else "right", overflow="fold", no_wrap=not is_word)
@@ -119,7 +142,7 @@ def _sources(ledger: dict[str, Any]) -> Table:
         kept = row["train"]["documents"] + row["heldout"]["documents"]
         numbers = [stages[0]["in"]["documents"], dropped[0] + dropped[1], *dropped[2:], kept]
         numbers += [row["train"]["tokens"], row["heldout"]["tokens"]]
-        table.add_row(row["source"], row["language"], *(f"{number:,}" for number in numbers))
+        _add(table, row["source"], row["language"], numbers=numbers)
     return table
 
 
@@ -127,23 +150,23 @@ def _reasons(ledger: dict[str, Any]) -> Table:
     table = _table("\nWhy documents were dropped", "stage", "reason", "documents", "tokens", words=2)
     for stage in ledger["total"]["stages"]:
         for reason, counts in sorted(stage["dropped"].items(), key=lambda item: -item[1]["documents"]):
-            table.add_row(stage["stage"], reason, f"{counts['documents']:,}", f"{counts['tokens']:,}")
+            _add(table, stage["stage"], reason, numbers=(counts["documents"], counts["tokens"]))
     return table
 
 
 def _licenses(ledger: dict[str, Any]) -> Table:
-    table = _table("\nLicences", "licence", "documents", "tokens")
+    table = _table("\nLicences", "source", "licence", "documents", "tokens", words=2)
     for row in ledger["licenses"]:
-        table.add_row(row["license"] or "not stated", f"{row['documents']:,}", f"{row['tokens']:,}")
+        _add(table, row["source"], row["license"] or "not stated", numbers=(row["documents"], row["tokens"]))
     return table
 
 
 def _test_sets(ledger: dict[str, Any]) -> Table:
-    columns = ("items", "long enough", "found", "documents", "passages", "acted on")
-    table = _table(f"\nTest sets ({ledger['contamination']['action']})", "task", *columns)
+    columns = ("items", "findable", "found", "documents", "passages", "acted on")
+    table = _table(f"\nTest sets ({printable(ledger['contamination']['action'])})", "task", *columns)
     names = ("items", "indexed", "items_found", "documents", "passages", "acted_on")
     for task, row in ledger["contamination"]["tasks"].items():
-        table.add_row(task, *(f"{row.get(name, 0):,}" for name in names))
+        _add(table, task, numbers=[row.get(name, 0) for name in names])
     return table
 
 

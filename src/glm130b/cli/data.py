@@ -15,6 +15,8 @@ from glm130b.cli.options import OVERRIDES
 if TYPE_CHECKING:
     from glm130b.config import BuildConfig
 
+_MAX_NAMES = 10
+
 app = typer.Typer(help="Build a corpus of token shards, and check it.", no_args_is_help=True)
 
 
@@ -54,18 +56,30 @@ def build(
     from glm130b.corpus import Stopped, build, stopping
     from glm130b.files import partial_path
 
-    recipe = _recipe(inputs, against, overrides)
+    recipe, left_out = _recipe(inputs, against, overrides)
+    was_there = out.exists()
     options = _engine_options(engine_options)
     try:
         with stopping(), BuildProgress() as progress:
-            ledger = build(recipe, out, workers=workers, engine=engine.value, engine_options=options, reporter=progress)
+            ledger = build(
+                recipe,
+                out,
+                left_out=left_out,
+                workers=workers,
+                engine=engine.value,
+                engine_options=options,
+                reporter=progress,
+            )
     except (KeyboardInterrupt, Stopped) as stop:
         typer.echo(f"Stopped. What was finished is kept in {partial_path(out)}. Go on with:", err=True)
         typer.echo(f"  glm {shlex.join(sys.argv[1:])}", err=True)
         raise typer.Exit(143 if isinstance(stop, Stopped) else 130) from None
     total, first = ledger["total"], ledger["total"]["stages"][0]["in"]
     documents = total["train"]["documents"] + total["heldout"]["documents"]
-    typer.echo(f"Wrote {out}: {documents:,} of {first['documents']:,} documents, {_tokens(total)}.")
+    wrote = f"{out} was complete already" if was_there else f"Wrote {out}"
+    typer.echo(f"{wrote}: {documents:,} of {first['documents']:,} documents, {_tokens(total)}.")
+    if not total["train"]["documents"]:
+        typer.echo("There is nothing to train on: no document was kept outside the held-out ones.")
     typer.echo(f"What was dropped and why: {out / 'ledger.html'}, or glm data show {shlex.quote(str(out))}")
 
 
@@ -81,7 +95,7 @@ def show(folder: Path = typer.Argument(metavar="FOLDER", help="A folder that glm
 @app.command(short_help="Compare a corpus with its checksums.")
 def verify(folder: Path = typer.Argument(metavar="FOLDER", help="A folder that glm data build wrote.")) -> None:
     """Compare the size and checksum of every file of a corpus with its ledger."""
-    from glm130b.corpus import read_ledger, verify
+    from glm130b.corpus import num_files, read_ledger, verify
     from glm130b.errors import DataError
 
     faults = verify(folder)
@@ -91,16 +105,15 @@ def verify(folder: Path = typer.Argument(metavar="FOLDER", help="A folder that g
         raise DataError(
             f"{len(faults)} of the files of {folder} are not as they were written.", "Copy or build it again."
         )
-    ledger = read_ledger(folder)
-    typer.echo(f"All {len(ledger['shards']) + len(ledger['files'])} files are as they were written.")
+    typer.echo(f"All {num_files(read_ledger(folder))} files are as they were written.")
 
 
 def _tokens(total: dict[str, Any]) -> str:
     return f"{total['train']['tokens']:,} tokens to train on and {total['heldout']['tokens']:,} held out"
 
 
-def _recipe(inputs: list[Path], against: list[Path], overrides: list[str]) -> BuildConfig:
-    """What to build, of a recipe or of files."""
+def _recipe(inputs: list[Path], against: list[Path], overrides: list[str]) -> tuple[BuildConfig, list[Path]]:
+    """What to build, of a recipe or of files, and what lies beside these and is not read."""
     import json
 
     from glm130b.config import BuildConfig, load_tree
@@ -112,15 +125,17 @@ def _recipe(inputs: list[Path], against: list[Path], overrides: list[str]) -> Bu
     if not recipes:
         found, left_out = sources_of(inputs)
         if left_out:
-            typer.echo(f"Not read, being of another kind: {', '.join(map(str, left_out))}", err=True)
+            more = f" and {len(left_out) - _MAX_NAMES} more" if len(left_out) > _MAX_NAMES else ""
+            names = ", ".join(map(str, left_out[:_MAX_NAMES]))
+            typer.echo(f"Not read, being of another kind or built already: {names}{more}", err=True)
         sources = {name: {"path": [str(file) for file in files]} for name, files in found.items()}
         own.insert(0, f"sources={json.dumps(sources, ensure_ascii=False)}")
-        return load_tree(BuildConfig, None, [*own, *overrides]).root
+        return load_tree(BuildConfig, None, [*own, *overrides]).root, left_out
     if len(inputs) > 1:
         raise ConfigError(
             f"{recipes[0]} is a recipe and has to be the only input.", "Name the other inputs in it, under sources."
         )
-    return load_tree(BuildConfig, recipes[0], [*own, *overrides]).root
+    return load_tree(BuildConfig, recipes[0], [*own, *overrides]).root, []
 
 
 def _engine_options(path: Path | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -155,9 +156,13 @@ class BuildConfig(Section):
 
     @model_validator(mode="after")
     def _has_sources(self) -> Self:
+        folders: dict[str, str] = {}
         for name in self.sources:
             if not re.fullmatch(r"\w[\w-]*", name):
                 raise ValueError(f"the source name {name!r} has to consist of letters, digits, - and _")
+            other = folders.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+            if other != name:
+                raise ValueError(f"the source names {other!r} and {name!r} are one folder where case does not count")
         if not self.active_sources:
             raise ValueError("no source is left")
         return self

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from glm130b.corpus.documents import LEDGER
 from glm130b.corpus.job import Job
-from glm130b.corpus.ledger import LEDGER, SCHEMA, Tally, contamination_by_task, fingerprint
+from glm130b.corpus.ledger import SCHEMA, Tally, contamination_by_task, fingerprint
 from glm130b.corpus.page import write_page
-from glm130b.corpus.write import sha256
+from glm130b.corpus.verify import write_checksums
 from glm130b.errors import DataError
-from glm130b.files import read_json, write_json
+from glm130b.files import read_json, sha256_of_file, write_json
 from glm130b.tokenization import Tokenizer
 
 _JOINED = ("documents.jsonl.gz", "contamination.jsonl")
@@ -20,6 +21,7 @@ _HEAD = """\
 # Training on this corpus: put `extends: {path}` into a run's configuration.
 # Each language gets one half of the samples; within a language sources are weighted by their tokens.
 """
+_NOTHING = "# No document was kept to train on, so no source here has a weight: ledger.html says why.\n"
 
 
 def assemble(job: Job, out: Path, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def assemble(job: Job, out: Path, tokenizer: Tokenizer) -> dict[str, Any]:
         },
         "versions": job.facts["versions"],
         "inputs": {path: size for path, (size, _) in job.facts["inputs"].items()},
-        "inputs_left_out": _left_out(job),
+        "inputs_left_out": job.facts["left_out"],
         "total": tally.total(),
         "sources": tally.sources(),
         "samples": tally.samples(),
@@ -70,6 +72,7 @@ def assemble(job: Job, out: Path, tokenizer: Tokenizer) -> dict[str, Any]:
     write_json(job.output / LEDGER, ledger)
     write_page(ledger, job.output / "ledger.html")
     (job.output / "sources.yaml").write_text(_sources_yaml(job, ledger, out.absolute()), encoding="utf-8")
+    write_checksums(job.output)
     return ledger
 
 
@@ -77,6 +80,8 @@ def _move(source: Path, target: Path) -> None:
     if source.exists():
         target.parent.mkdir(exist_ok=True)
         source.replace(target)
+    elif not target.exists():
+        raise DataError(f"{source} is missing.", "Delete the unfinished folder it lay in, and build again.")
 
 
 def _join(parts: Iterable[Path], path: Path) -> dict[str, Any]:
@@ -85,15 +90,7 @@ def _join(parts: Iterable[Path], path: Path) -> dict[str, Any]:
         for part in parts:
             with part.open("rb") as file:
                 shutil.copyfileobj(file, joined, 1 << 20)
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
-
-
-def _left_out(job: Job) -> list[str]:
-    """Files in the folders of the sources that are of a kind that is not read."""
-    read = set(job.facts["inputs"])
-    folders = [Path(path) for source in job.recipe.active_sources.values() for path in source.path]
-    files = [file for folder in folders if folder.is_dir() for file in sorted(folder.rglob("*")) if file.is_file()]
-    return [str(file) for file in files if str(file.absolute()) not in read]
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
 
 
 def _contamination(job: Job) -> dict[str, Any]:
@@ -123,4 +120,5 @@ def _sources_yaml(job: Job, ledger: dict[str, Any], out: Path) -> str:
         path = str(out / f"{row['source']}.{row['language']}")
         sources[f"{row['source']}-{row['language']}"] = {"path": path, "weight": float(f"{share:.6g}")}
     fragment = {"data": {"tokenizer": job.recipe.tokenizer, "sources": sources}}
-    return _HEAD.format(path=out / "sources.yaml") + yaml.safe_dump(fragment, allow_unicode=True, sort_keys=False)
+    head = _HEAD.format(path=out / "sources.yaml") + ("" if of_language else _NOTHING)
+    return head + yaml.safe_dump(fragment, allow_unicode=True, sort_keys=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,12 +13,14 @@ from glm130b.config import BuildConfig
 from glm130b.corpus.assemble import assemble
 from glm130b.corpus.cluster import run_on_cluster
 from glm130b.corpus.contamination import EvaluationIndex
+from glm130b.corpus.documents import LEDGER, folder_files
 from glm130b.corpus.duplicates import plan_ranges
 from glm130b.corpus.engine import Reporter, Silent, run_stage
-from glm130b.corpus.job import STAGES, Job, Stage, discard, has_results, start_job
-from glm130b.corpus.ledger import LEDGER
+from glm130b.corpus.facts import check_unchanged
+from glm130b.corpus.job import STAGES, Job, Stage, discard, has_results, is_published, start_job
 from glm130b.corpus.parts import plan_parts
-from glm130b.errors import ConfigError, GLMError
+from glm130b.corpus.verify import read_ledger
+from glm130b.errors import ConfigError, DataError, GLMError
 from glm130b.files import (
     check_free_space,
     disk_error,
@@ -42,6 +45,7 @@ def build(
     recipe: BuildConfig,
     out: Path,
     *,
+    left_out: Sequence[Path] = (),
     workers: int | None = None,
     engine: Engine = "local",
     engine_options: Mapping[str, Any] | None = None,
@@ -53,6 +57,8 @@ def build(
     on ``engine`` or on interruptions.
 
     Args:
+        left_out: what of the inputs was not named as a source, for the ledger; what lies in folders that are
+            named is found here.
         workers: processes, or tasks at a time on a cluster; default the CPUs there are, on a cluster no limit.
         engine: ``local`` for processes of this machine, else datatrove's local, Slurm or Ray executor.
         engine_options: arguments of datatrove's executor.
@@ -61,22 +67,26 @@ def build(
         The ledger, see docs/data.md.
 
     Raises:
-        DataError: ``out`` exists; an input is missing or damaged; what was begun is not the same build.
+        DataError: ``out`` exists; an input is missing, damaged or changes meanwhile; what was begun is not the
+            same build.
         ConfigError: see ``run_on_cluster``; or options for engine ``local``.
         ResourceError: disk or memory do not suffice, or another process is building ``out``.
     """
     if engine_options and engine == "local":
         raise ConfigError("Engine options have no effect on engine local.", "Leave them out, or name another engine.")
-    folder = partial_path(out)
-    if (out / LEDGER).exists() and (folder / "write").exists() and not (folder / "output").exists():
-        discard(folder)  # killed after the corpus was whole
+    folder, busy = partial_path(out), f"Another process is building {out}."
+    if folder.exists() and (out / LEDGER).exists():
+        with folder_lock(folder, busy):
+            if (found := _published(recipe, out)) is not None:
+                return found
     refuse_existing(out)
     tokenizer = Tokenizer.load(recipe.tokenizer)
     parts = plan_parts(recipe)
+    others = [*left_out, *_left_out(recipe)]
     try:
-        with folder_lock(folder, f"Another process is building {out}."):
+        with folder_lock(folder, busy):
             try:
-                job = start_job(out, recipe, parts, tokenizer)
+                job = start_job(out, recipe, parts, tokenizer, others)
                 num_workers = workers or (_num_cpus() if engine in ("local", "datatrove") else -1)
                 ledger = _build(job, out, tokenizer, engine, num_workers, engine_options, reporter or Silent())
             except GLMError as error:
@@ -88,6 +98,20 @@ def build(
     except OSError as error:
         raise disk_error(out, error) from error
     return ledger
+
+
+def _published(recipe: BuildConfig, out: Path) -> dict[str, Any] | None:
+    """The ledger of a corpus whose process was killed before it had put its work away, which is done now."""
+    ledger, tokenizer, parts = read_ledger(out), Tokenizer.load(recipe.tokenizer), plan_parts(recipe)
+    is_same = ledger["recipe"] == recipe.model_dump(mode="json") and is_published(out, recipe, parts, tokenizer)
+    if is_same:
+        discard(partial_path(out))
+    return ledger if is_same else None
+
+
+def _left_out(recipe: BuildConfig) -> list[Path]:
+    folders = {Path(path) for source in recipe.active_sources.values() for path in source.path}
+    return [path for folder in sorted(folders) if folder.is_dir() for path in folder_files(folder)[1]]
 
 
 def _build(
@@ -103,7 +127,7 @@ def _build(
     settings = job.recipe.contamination
     if settings.against and not job.evaluation.exists():
         reporter.note("Indexing test sets")
-        EvaluationIndex.build(settings.against, job.evaluation, exclude=settings.exclude, n=settings.n)
+        _index(job)
     for stage in STAGES:
         _run(job, stage, engine, workers, options or {}, reporter)
     reporter.note("Writing the ledger")
@@ -111,6 +135,18 @@ def _build(
     publish(job.output, out)
     discard(job.folder)
     return ledger
+
+
+def _index(job: Job) -> None:
+    """Index the test sets, if they stay as they are meanwhile."""
+    settings, known = job.recipe.contamination, job.facts["evaluation"]
+    check_unchanged(known, known)
+    try:
+        index = EvaluationIndex.build(settings.against, job.evaluation, exclude=settings.exclude, n=settings.n)
+        check_unchanged(known, [*known, *index.facts["files"]])
+    except DataError:
+        shutil.rmtree(job.evaluation, ignore_errors=True)
+        raise
 
 
 def _run(job: Job, stage: Stage, engine: Engine, workers: int, options: Mapping[str, Any], reporter: Reporter) -> None:

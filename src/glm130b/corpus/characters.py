@@ -12,6 +12,7 @@ BLANK, LATIN, HAN, KANA, HANGUL, OTHER, DIGIT, PUNCTUATION, SYMBOL = range(9)
 """Kinds. ``OTHER`` are the letters of all other scripts; marks that combine with a letter count as blank."""
 
 _POINTS = 0x32000
+_UNSHOWN = {"Cc", "Cf", "Cs", "Co"}
 _SCRIPTS = {
     LATIN: ((0x0041, 0x024F), (0x1E00, 0x1EFF), (0x2C60, 0x2C7F), (0xA720, 0xA7FF), (0xFF21, 0xFF5A)),
     HAN: (
@@ -27,6 +28,16 @@ _SCRIPTS = {
     HANGUL: ((0x1100, 0x11FF), (0x3131, 0x318E), (0xAC00, 0xD7A3)),
 }
 _CATEGORIES = {"Z": BLANK, "M": BLANK, "L": OTHER, "N": DIGIT, "P": PUNCTUATION, "S": SYMBOL, "C": SYMBOL}
+
+
+def printable(text: str) -> str:
+    """A text that can be shown: controls, format and private characters become U+FFFD, tabs and newlines blanks."""
+    if text.isprintable():
+        return text
+    return "".join(
+        " " if character in "\t\n" else "\ufffd" if unicodedata.category(character) in _UNSHOWN else character
+        for character in text
+    )
 
 
 def kinds(text: str) -> NDArray[np.uint8]:

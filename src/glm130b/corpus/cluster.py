@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -54,9 +56,11 @@ def run_on_cluster(job: Job, stage: Stage, engine: ClusterEngine, workers: int, 
         executor = kind(pipeline=[StageStep(job.folder.resolve(), stage)], **arguments)
     except TypeError as error:
         raise ConfigError(f"The options of engine {engine} do not fit: {error}.", "Mend --engine-options.") from None
+    logs.mkdir(parents=True, exist_ok=True)
     with _ray_started() if engine == "ray" else nullcontext():
         try:
-            executor.run()
+            with _log_to(logs / "datatrove.log"):
+                executor.run()
         except GLMError:
             raise
         except Exception as error:
@@ -87,6 +91,24 @@ def _executor(engine: ClusterEngine) -> Any:
         ) from None
     names = {"datatrove": "LocalPipelineExecutor", "slurm": "SlurmPipelineExecutor", "ray": "RayPipelineExecutor"}
     return getattr(executor, names[engine])
+
+
+@contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    """Let datatrove, which logs every task to stderr, and its processes log to a file while the block runs."""
+    from datatrove.utils.logging import setup_default_logger
+
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    try:
+        with path.open("a", encoding="utf-8") as log, redirect_stderr(log):
+            os.dup2(log.fileno(), 2)
+            setup_default_logger()
+            yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        setup_default_logger()
 
 
 def _ray_started() -> AbstractContextManager[Any]:

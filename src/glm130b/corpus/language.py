@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from glm130b.corpus.characters import HAN, HANGUL, KANA, LATIN, OTHER, count_kinds, kinds
 
 UNKNOWN = "unknown"
@@ -21,8 +23,9 @@ _MIN_OTHER_ASIAN = 0.1
 _MIN_LETTERS = 30
 """Letters below which py3langid guesses."""
 
-_NAMES = {"eng": "en", "english": "en", "zho": "zh", "chi": "zh", "cmn": "zh", "chinese": "zh"}
-_NO_LABELS = {"", "und", "mul", UNKNOWN}
+_CODES = {"eng": "en", "zho": "zh", "chi": "zh", "cmn": "zh"}
+_NO_LANGUAGES = {"und", "mul", "mis"}
+_TAG = re.compile(r"([a-z]{2,3})(-[a-z0-9]{1,8})*")
 
 
 def language_of(text: str, label: str = "") -> str:
@@ -34,8 +37,9 @@ def language_of(text: str, label: str = "") -> str:
     are 30 letters.
 
     Args:
-        label: what the document says. ``en`` and ``zh`` (also ``zh-Hans``, ``english``, …) are believed if at
-            least a quarter of the text is in that script, another language always.
+        label: what the document says, a language tag (``en``, ``zh-Hans``, ``eng_Latn``) or a name that begins
+            with English or holds Chinese; anything else counts as none. ``en`` and ``zh`` are believed if at least
+            a quarter of the text is in that script, another language always.
     """
     counts = count_kinds(kinds(text))
     east_asian = counts[HAN] + counts[KANA] + counts[HANGUL]
@@ -58,8 +62,14 @@ def language_of(text: str, label: str = "") -> str:
 
 
 def _named(label: str) -> str:
-    name = label.strip().lower().replace("_", "-").split("-")[0]
-    return "" if name in _NO_LABELS else _NAMES.get(name, name)
+    """The language that a label names, ``""`` if it names none; a locale's encoding does not count."""
+    name = re.split("[.@]", label.strip().lower().removeprefix("__label__").replace("_", "-"))[0]
+    words = re.findall("[a-z]+", name)
+    if words[:1] == ["english"] or "chinese" in words:
+        return "en" if words[0] == "english" else "zh"
+    tag = _TAG.fullmatch(name)
+    code = tag[1] if tag else ""
+    return "" if code in _NO_LANGUAGES else _CODES.get(code, code)
 
 
 def _identify(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from glm130b.corpus.characters import printable
 from glm130b.files import size_text, write_whole
 
 _STAGE_NAMES = {
@@ -37,8 +38,9 @@ def render(ledger: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if isinstance(value, str) else value,
     )
-    environment.filters |= {"size": size_text, "count": "{:,}".format, "share": share}
+    environment.filters |= {"size": size_text, "count": "{:,}".format, "counted": counted, "share": share}
     total = ledger["total"]
     return environment.get_template("ledger.html.j2").render(
         ledger=ledger,
@@ -49,6 +51,11 @@ def render(ledger: dict[str, Any]) -> str:
         stage_names=_STAGE_NAMES,
         shards=_shards(ledger),
     )
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def share(part: float, whole: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -21,7 +20,7 @@ from glm130b.corpus.records import DocumentTable, Outcome
 from glm130b.corpus.samples import Samples, excerpt
 from glm130b.corpus.shards import TokenShard, write_shard
 from glm130b.errors import DataError
-from glm130b.files import read_json, whole_folder, write_json
+from glm130b.files import read_json, sha256_of_file, whole_folder, write_json
 
 EXACT, NEAR = Outcome("exact", "exact duplicate"), Outcome("near", "near duplicate")
 CONTAMINATED = Outcome("contamination", "contaminated")
@@ -81,7 +80,8 @@ class _Part:
         records = self._table.records
         vocab_size = self._job.tokenizer.vocab_size
         advance(len(records) - int((self.outcomes == 0).sum()), 0)
-        for code, language in enumerate(self._table.languages):
+        for code in np.unique(records["language"][self.outcomes == 0]).tolist():
+            language = self._table.languages[code]
             for split, is_heldout in (("train", False), ("heldout", True)):
                 is_chosen = (self.outcomes == 0) & (records["language"] == code) & (records["is_heldout"] == is_heldout)
                 chosen = np.flatnonzero(is_chosen)
@@ -97,7 +97,7 @@ class _Part:
                     yield {
                         "file": str(file.relative_to(folder)),
                         "bytes": file.stat().st_size,
-                        "sha256": sha256(file),
+                        "sha256": sha256_of_file(file),
                         "documents": documents,
                         "tokens": tokens,
                     }
@@ -172,20 +172,23 @@ class _Part:
     def counts(self) -> list[dict[str, Any]]:
         """Sums over the documents of each language and outcome."""
         records = self._table.records
-        groups = np.stack([records["language"], self.outcomes, records["is_heldout"] & (self.outcomes == 0)])
+        is_heldout = records["is_heldout"] & (self.outcomes == 0)
+        key = (records["language"].astype(np.int64) * len(self.kinds) + self.outcomes) * 2 + is_heldout
+        groups, group_of, documents = np.unique(key, return_inverse=True, return_counts=True)
+        names = ("source_bytes", "num_bytes", "num_tokens", "kept_bytes", "kept_tokens", "is_changed")
+        sums = {name: _sums(group_of, records[name], len(groups)) for name in names}
         rows = []
-        for language, code, is_heldout in np.unique(groups, axis=1).T.tolist():
-            chosen = records[(groups == [[language], [code], [is_heldout]]).all(axis=0)]
+        for group, count in enumerate(documents.tolist()):
+            rest, split = divmod(int(groups[group]), 2)
+            language, code = divmod(rest, len(self.kinds))
             outcome = self.kinds[code]
-            names = ("source_bytes", "num_bytes", "num_tokens", "kept_bytes", "kept_tokens", "is_changed")
-            sums = {name: int(chosen[name].sum(dtype=np.int64)) for name in names}
             rows.append(
                 {
                     "language": self._table.languages[language],
-                    "stage": ("heldout" if is_heldout else "train") if outcome is None else outcome.stage,
+                    "stage": ("train", "heldout")[split] if outcome is None else outcome.stage,
                     "reason": "" if outcome is None else outcome.reason,
-                    "documents": len(chosen),
-                    **sums,
+                    "documents": count,
+                    **{name: sums[name][group] for name in names},
                 }
             )
         return rows
@@ -193,11 +196,10 @@ class _Part:
     def licenses(self) -> dict[str, list[int]]:
         """Documents and tokens kept under each licence."""
         records = self._table.records[self.outcomes == 0]
-        found = {}
-        for code in np.unique(records["license"]).tolist():
-            chosen = records[records["license"] == code]
-            found[self._table.licenses[code]] = [len(chosen), int(chosen["kept_tokens"].sum(dtype=np.int64))]
-        return found
+        codes, group_of, documents = np.unique(records["license"], return_inverse=True, return_counts=True)
+        tokens = _sums(group_of, records["kept_tokens"], len(codes))
+        rows = zip(codes.tolist(), documents.tolist(), tokens, strict=True)
+        return {self._table.licenses[code]: [count, num_tokens] for code, count, num_tokens in rows}
 
     def _witness(self, number: int) -> dict[str, Any]:
         part, index = divmod(number, document_number(1, 0))
@@ -205,10 +207,9 @@ class _Part:
         return {"id": table.document_id(index), "part": part, "index": index}
 
 
-def sha256(path: Path) -> str:
-    """Of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sums(group_of: NDArray[np.int64], values: NDArray[Any], num_groups: int) -> list[int]:
+    """Sum of the values of each group, exact as long as it is below 2^53."""
+    return [int(total) for total in np.bincount(group_of, weights=values, minlength=num_groups)]
 
 
 @lru_cache(maxsize=16)

@@ -120,7 +120,7 @@ class Budget:
         elif isinstance(owner, dict) and name == "update":
             self.hash(len(owner), len(kwargs) + (len(first) if isinstance(first, (list, tuple, dict)) else 0))
 
-    def format(self, pattern: str, widths: Iterable[str]) -> None:
+    def widths(self, widths: Iterable[str]) -> None:
         """Pay for the widths of a ``%`` format."""
         for width in widths:
             if len(width) > 3 or width == "*":

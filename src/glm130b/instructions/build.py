@@ -55,7 +55,7 @@ def build(config: MipConfig, out: Path, *, workers: int = 1, progress: Progress 
     """
     refuse_existing(out)
     tokenizer = Tokenizer.load(config.tokenizer)
-    with open_sources(config) as sources, whole_folder(out) as folder:
+    with whole_folder(out) as folder, open_sources(config, folder) as sources:
         compile_all(sources)
         tasks = [
             (number, prompt, start, min(start + BLOCK, source.planned(prompt)))
@@ -212,7 +212,7 @@ def _coverage(source: Source, prompt: int, counts: Counter[str], sample: str) ->
 
 
 def _manifest(config: MipConfig, tokenizer: Tokenizer, entries: dict[str, Any], folder: Path) -> dict[str, Any]:
-    files = {path.name: file_facts(path) for path in sorted(folder.iterdir())}
+    files = {path.name: file_facts(path) for path in sorted(folder.iterdir()) if path.is_file()}
     seen: dict[str, list[str]] = {}
     for name, entry in entries.items():
         for task in entry["seen"]:

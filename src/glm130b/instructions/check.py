@@ -103,6 +103,9 @@ def _check_prompt(source: Source, number: int, maker: Maker, renderer: Renderer,
     except RenderError as error:
         yield found("error", str(error))
         return
+    if not source.planned(number):
+        yield found("warning", "the cap leaves it no record")
+        return
     made = [maker.make(number, rank) for rank in range(min(records, source.planned(number)))]
     fields = set().union(*(maker.context(one.record) for one in made))
     failed = [one for one in made if one.outcome == "failed"]

@@ -31,8 +31,10 @@ class Made:
     """What became of one record under one prompt.
 
     Attributes:
+        outcome: written, or why not; "too long" is longer than ``max_input_tokens``.
         record: its number in the dataset.
         reason: of a failure.
+        rendered: the texts, demonstrations included; None if not applicable or failed.
         demonstrations: answered examples that stand before it.
         input, target: ids without any special token, ``[m]`` and ``[n]``.
     """
@@ -95,7 +97,7 @@ class Maker:
             if rendered is None:
                 return Made("not applicable", number)
             target = self._encode(rendered.target)
-            shown = self._demonstrations(prompt, number)
+            shown = self._demonstrations(prompt, number, rendered.input)
             while True:
                 text = self._config.few_shot.separator.join([*shown, rendered.input])
                 ids = self._encode(text)
@@ -135,7 +137,7 @@ class Maker:
         try:
             ids = self._tokenizer.encode(text)
         except DataError as error:
-            raise RenderError(error.problem) from None
+            raise RenderError(error.problem.removesuffix(".")) from None
         if not ids:
             raise RenderError(f"the tokenizer makes nothing of {text[:40]!r}")
         return ids
@@ -144,14 +146,15 @@ class Maker:
         most = self._config.max_input_tokens
         return most is None or len(ids) <= most
 
-    def _demonstrations(self, prompt: int, number: int) -> list[str]:
-        """Answered examples of other records to stand before this one, if there is room; often none."""
+    def _demonstrations(self, prompt: int, number: int, own: str) -> list[str]:
+        """Answered examples of other texts to stand before this one, if there is room; often none."""
         few_shot, size = self._config.few_shot, self._source.num_records
         rng = random.Random(self._seed(prompt, "few-shot", number))
         if rng.random() >= few_shot.share:
             return []
         wanted = rng.randint(1, few_shot.max_examples)
-        shown: dict[int, str] = {}
+        shown: list[str] = []
+        inputs, texts = {own}, [_text(self._spool[number])]
         looked = {number}
         while len(shown) < wanted and len(looked) < min(size, 1 + _TRIES * wanted):
             other = rng.randrange(size)
@@ -162,6 +165,21 @@ class Maker:
                 rendered = self._render(prompt, other)
             except RenderError:
                 continue
-            if rendered is not None:
-                shown[other] = f"{rendered.input} {rendered.target}"
-        return list(shown.values())
+            text = _text(self._spool[other])
+            if rendered is None or rendered.input in inputs or any(_overlap(text, known) for known in texts):
+                continue
+            inputs.add(rendered.input)
+            texts.append(text)
+            shown.append(f"{rendered.input} {rendered.target}")
+        return shown
+
+
+def _text(record: dict[str, Any]) -> str:
+    """What the views of one sentence or dialogue have in common; empty if records are no views."""
+    text = record.get("text", "")
+    return text if isinstance(text, str) else ""
+
+
+def _overlap(text: str, other: str) -> bool:
+    """Whether two views are of one sentence, or of one dialogue, whose turns follow each other."""
+    return bool(text and other) and (text.startswith(other) or other.startswith(text))

@@ -12,8 +12,9 @@ from glm130b.errors import DataError
 from glm130b.instructions.corpora import ADE_FILES, read_ade, read_fewrel, read_multiwoz
 from glm130b.instructions.lines import files_of, read_lines
 from glm130b.instructions.neutral import Record, read_neutral
+from glm130b.instructions.propbank import read_propbank
 from glm130b.instructions.tables import READERS, Fields
-from glm130b.instructions.tagged import read_conll04, read_genia, read_propbank, read_snips
+from glm130b.instructions.tagged import read_conll04, read_genia, read_snips
 
 STRUCTURED: dict[str, tuple[tuple[str, ...], Callable[[Path], Iterator[Record]]]] = {
     "conll04": ((".txt",), read_conll04),

@@ -33,10 +33,12 @@ def check(tree: nodes.Template) -> None:
     Raises:
         RenderError: naming the kind and its line.
     """
-    for node in tree.find_all(nodes.Node):
-        if type(node) not in _ALLOWED or (isinstance(node, nodes.For) and node.recursive):
-            kind = "recursive For" if isinstance(node, nodes.For) else type(node).__name__
-            raise RenderError(f"it has a {kind} in line {node.lineno}, which templates may not use")
+    found = [node for node in tree.find_all(nodes.Node) if type(node) not in _ALLOWED]
+    found += [node for node in tree.find_all(nodes.For) if node.recursive]
+    if found:
+        node = next((node for node in found if node.lineno), found[0])
+        kind = "recursive For" if isinstance(node, nodes.For) else type(node).__name__
+        raise RenderError(f"line {node.lineno} has the node {kind}, which templates may not use")
 
 
 def mark_separators(tree: nodes.Template, mark: str) -> None:
@@ -113,5 +115,5 @@ class Metered(NodeTransformer):
         return nodes.Const(node.data)
 
 
-def _own(method: str, *values: nodes.Expr) -> nodes.Expr:
+def _own(method: str, *values: nodes.Node) -> nodes.Expr:
     return nodes.Call(nodes.EnvironmentAttribute(method), list(values), [], None, None)

@@ -155,7 +155,10 @@ def _adapter() -> TypeAdapter[Record]:
 
 
 def _in_characters(fields: dict[str, Any]) -> dict[str, Any]:
-    text = spaced(fields["tokens"])
+    tokens = fields["tokens"]
+    if not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
+        raise ValueError("tokens is no list of texts")
+    text = spaced(tokens)
 
     def moved(span: dict[str, Any]) -> dict[str, Any]:
         if not 0 <= span["start"] < span["end"] <= len(text.starts):

@@ -64,9 +64,10 @@ class Renderer:
     def render(self, prompt: Prompt, record: Mapping[str, Any], seed: str) -> Rendered | None:
         """Render one record, always the same for the same seed.
 
-        The text is divided at each ``|||`` of the template, never of the record, and each part stripped. The first part is the input. Each further part
-        that is not empty is a right answer, of which the seed chooses one. Without input or without answer
-        the template does not apply to the record, and the result is None.
+        The text is divided at each ``|||`` of the template, never of the record, and each part stripped. The
+        first part is the input. Each further part that is not empty is a right answer, of which the seed
+        chooses one. Without input or without answer the template does not apply to the record, and the result
+        is None.
 
         Args:
             seed: what the random choices depend on.

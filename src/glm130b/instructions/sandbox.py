@@ -155,9 +155,9 @@ class Sandbox(SandboxedEnvironment):
                 self._budget.hash(0, len(value))
             if isinstance(value, str):
                 self._budget.spend(0 if name in WHOLE or name in TESTS else STEP * len(value))
-                self._budget.spend(
-                    len(value) * sum(len(one) for one in rest if name == "trim" and isinstance(one, str))
-                )
+            if isinstance(value, str) and name == "trim":
+                given = [one for one in (*rest, *kwargs.values()) if isinstance(one, str)]
+                self._budget.spend(len(value) * sum(map(len, given)))
             return self._budget.result(function(*args[:place], value, *rest, **kwargs))
 
         if kind is not None:
@@ -221,7 +221,7 @@ class Sandbox(SandboxedEnvironment):
 
     def _format(self, pattern: Any, *values: Any) -> str:
         self._budget.pay((pattern, values), printed=True)
-        self._budget.format(re.findall(r"\d+|\*", "".join(re.findall(r"%[^%a-zA-Z]*", str(pattern)))))
+        self._budget.widths(re.findall(r"\d+|\*", "".join(re.findall(r"%[^%a-zA-Z]*", str(pattern)))))
         return str(str(pattern) % values)
 
     def _choice(self, values: Any) -> Any:

@@ -55,8 +55,11 @@ class Source:
 
 
 @contextmanager
-def open_sources(config: MipConfig) -> Iterator[list[Source]]:
+def open_sources(config: MipConfig, within: Path | None = None) -> Iterator[list[Source]]:
     """Read every dataset into a temporary folder and pair it with its prompts.
+
+    Args:
+        within: where the temporary folder is made; by default where the system has such.
 
     Raises:
         ConfigError: nothing is to be done, or a task that is evaluated would be trained on.
@@ -65,7 +68,7 @@ def open_sources(config: MipConfig) -> Iterator[list[Source]]:
     if not config.active_datasets:
         raise ConfigError("The recipe names no dataset of an enabled language.", "Add one below `datasets`.")
     check_not_evaluated(config)
-    with TemporaryDirectory(prefix="glm-mip-") as folder:
+    with TemporaryDirectory(prefix="glm-mip-", dir=within) as folder:
         sources: list[Source] = []
         for name, dataset in config.active_datasets.items():
             sources += dataset_sources(config, name, dataset, Path(folder))

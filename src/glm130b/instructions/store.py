@@ -53,8 +53,12 @@ class InstructionStore:
     def __init__(self, folder: str | Path) -> None:
         """Open a folder.
 
+        Indices are compared with their checksums, other files by their size alone: ``verify``, which is
+        ``glm mip check``, reads them too.
+
         Raises:
-            DataError: a file is missing, of another length than the manifest says, or not of this layout.
+            DataError: a file is missing, of another length than the manifest says, or not of this layout; an
+                index has changed; an example has no target.
         """
         self.folder = Path(folder)
         self.manifest = read_manifest(self.folder)
@@ -62,6 +66,8 @@ class InstructionStore:
         self.dataset_names: list[str] = list(self.manifest["datasets"])
         for name, facts in self.manifest["files"].items():
             _check_size(self.folder / name, facts["bytes"])
+            if name.endswith(".idx"):
+                self._check_sum(name)
         self._shards: list[TokenShard] = []
         self._prompts: list[NDArray[np.uint16]] = []
         for name in self.dataset_names:
@@ -121,9 +127,12 @@ class InstructionStore:
         Raises:
             DataError: naming the first that differs.
         """
-        for name, facts in self.manifest["files"].items():
-            if file_facts(self.folder / name) != facts:
-                raise DataError(f"{self.folder / name} has changed since it was written.", _AGAIN)
+        for name in self.manifest["files"]:
+            self._check_sum(name)
+
+    def _check_sum(self, name: str) -> None:
+        if file_facts(self.folder / name) != self.manifest["files"][name]:
+            raise DataError(f"{self.folder / name} has changed since it was written.", _AGAIN)
 
     def _open(self, name: str) -> None:
         count = self.manifest["datasets"][name]["examples"]
@@ -135,6 +144,9 @@ class InstructionStore:
             raise DataError(f"{path} cannot be read.", _AGAIN) from None
         if prompts.dtype != np.uint16 or prompts.shape != (count,) or len(shard.lengths) != 2 * count:
             raise DataError(f"{path} does not fit {name}.idx and {MANIFEST}.", _AGAIN)
+        empty = np.flatnonzero((shard.lengths[1::2] < 1) | (shard.lengths[::2] < 0))
+        if len(empty):
+            raise DataError(f"{self.folder / name}.idx: example {empty[0]} has no target.", _AGAIN)
         self._shards.append(shard)
         self._prompts.append(prompts)
 

@@ -1,4 +1,4 @@
-"""Corpora of one token a line: CoNLL04, GENIA, SNIPS, Universal PropBank."""
+"""Corpora of one token a line: CoNLL04, GENIA, SNIPS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from glm130b.errors import DataError
 from glm130b.instructions.lines import blocks, fault, read_lines
-from glm130b.instructions.neutral import Argument, Entity, Frame, Record, Relation, spaced
+from glm130b.instructions.neutral import Entity, Record, Relation, spaced
 
 _CONLL04 = {
     "Peop": "person",
@@ -122,57 +122,3 @@ def read_snips(path: Path) -> Iterator[Record]:
         except ValueError as error:
             raise fault(path / "seq.out", number, str(error)) from None
         yield Record(text.text, slots, intent=words(intent[0]))
-
-
-def read_propbank(path: Path) -> Iterator[Record]:
-    """Universal PropBank: column 11 names a predicate's sense, then one column of arguments a predicate.
-
-    An argument is marked on its syntactic head. Its span is the unbroken stretch around the head of what
-    depends on it, or the head alone if the predicate depends on it.
-    """
-    for number, block in blocks(path):
-        rows = [line.split("\t") for line in block if not line.startswith("#")]
-        rows = [row for row in rows if re.fullmatch(r"\d+", row[0])]  # no ranges, no empty nodes
-        if not rows:
-            continue
-        try:
-            senses = [place for place, row in enumerate(rows) if len(row) > 10 and row[10] not in ("_", "")]
-            if any("".join(row[11 + len(senses) :]) or len(row) < 10 + bool(senses) + len(senses) for row in rows):
-                raise ValueError(f"there is not one column of arguments for each of {len(senses)} predicates")
-            heads = [int(row[6]) - 1 for row in rows]
-            text = spaced([row[1] for row in rows], ["SpaceAfter=No" in row[9].split("|") for row in rows])
-            frames = [
-                Frame(
-                    *text.span(place, place),
-                    rows[place][10],
-                    tuple(
-                        Argument(*text.span(*_subtree(heads, head, place)), row[11 + column])
-                        for head, row in enumerate(rows)
-                        if row[11 + column] not in ("_", "V")
-                    ),
-                )
-                for column, place in enumerate(senses)
-            ]
-        except (ValueError, IndexError) as error:
-            raise fault(path, number, str(error)) from None
-        yield Record(text.text, predicates=tuple(frames))
-
-
-def _subtree(heads: list[int], head: int, predicate: int) -> tuple[int, int]:
-    """First and last token of the unbroken stretch around ``head`` of what depends on it."""
-
-    def belongs(token: int) -> bool:
-        for _ in heads:
-            if token in (head, -1):
-                break
-            token = heads[token]
-        return token == head
-
-    if belongs(predicate):
-        return head, head
-    first = last = head
-    while first > 0 and belongs(first - 1):
-        first -= 1
-    while last + 1 < len(heads) and belongs(last + 1):
-        last += 1
-    return first, last
