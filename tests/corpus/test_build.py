@@ -249,6 +249,7 @@ def test_a_cut_document_keeps_the_rest(tmp_path: Path, inputs: Path, tokenizer: 
     assert (hit["document"], hit["action"]) == ("contaminated", "cut")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("action", "max_cut", "recorded"), [("drop-span", 0.1, "dropped document"), ("log", 0.5, "logged")]
 )
@@ -261,6 +262,7 @@ def test_other_actions(tmp_path: Path, inputs: Path, action: str, max_cut: float
     assert hit["action"] == recorded
 
 
+@pytest.mark.slow
 def test_everything_can_be_turned_off(tmp_path: Path, inputs: Path) -> None:
     filters = {"en": {"enabled": False}, "zh": {"enabled": False}}
     off = recipe(inputs, filters=filters, duplicates={"exact": False, "near": False}, contamination={})
@@ -323,6 +325,7 @@ def interrupted(settings: BuildConfig, out: Path, after: int = 60) -> None:
     assert list((partial_path(out) / "clean").glob("[0-9]*"))
 
 
+@pytest.mark.slow
 def test_another_recipe_does_not_go_on(tmp_path: Path, inputs: Path) -> None:
     out = tmp_path / "corpus"
     interrupted(recipe(inputs), out)
@@ -348,6 +351,7 @@ def test_another_program_does_not_go_on(tmp_path: Path, inputs: Path, key: str, 
         build(recipe(inputs), out, workers=1)
 
 
+@pytest.mark.slow
 def test_a_changed_input_does_not_go_on(tmp_path: Path, own_inputs: Path) -> None:
     out = tmp_path / "corpus"
     interrupted(recipe(own_inputs), out, 150)
@@ -405,6 +409,7 @@ def test_a_first_fault_leaves_nothing(tmp_path: Path, own_inputs: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"in"}
 
 
+@pytest.mark.slow
 def test_what_exists_is_not_overwritten(tmp_path: Path, inputs: Path) -> None:
     out = tmp_path / "corpus"
     interrupted(recipe(inputs), out)
@@ -416,6 +421,7 @@ def test_what_exists_is_not_overwritten(tmp_path: Path, inputs: Path) -> None:
     build(recipe(inputs), out, workers=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [("build", "discard"), ("job", "_remove_results")], ids=["at once", "while tidying"])
 def test_killed_after_the_end(
     tmp_path: Path, own_inputs: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[str, str]
@@ -485,6 +491,7 @@ def test_an_input_that_changed_before_it_is_read_is_named(tmp_path: Path, own_in
         build(recipe(own_inputs), tmp_path / "corpus", workers=1, reporter=swap)
 
 
+@pytest.mark.slow
 def test_a_test_set_that_changes_while_it_is_indexed_is_named(
     tmp_path: Path, own_inputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

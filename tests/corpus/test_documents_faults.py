@@ -72,6 +72,7 @@ def test_faults_are_reported_and_passed_over(tmp_path: Path, name: str) -> None:
     assert max(map(len, excerpts)) <= 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst"])
 def test_a_line_as_long_as_a_file_takes_little_memory(tmp_path: Path, name: str) -> None:
     path = compressed(tmp_path / name, b'{"text": "' + b"z" * 40_000_000 + b'"}\n{"text": "after"}\n')

@@ -155,6 +155,7 @@ def test_a_shared_band_is_as_likely_as_the_formula_says() -> None:
     assert hits == pytest.approx(expected, abs=5 * (expected * (1 - expected / 400)) ** 0.5)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.lists(st.lists(st.integers(0, 11), max_size=4), max_size=5), min_size=1, max_size=4),

@@ -277,6 +277,7 @@ def test_slurm_gets_tasks_that_write_the_same(
     assert tree(tmp_path / "corpus") == tree(tmp_path / "expected")
 
 
+@pytest.mark.slow
 def test_what_a_cluster_lacks_is_said(tmp_path: Path, recipe: BuildConfig) -> None:
     pytest.importorskip("datatrove")
     with pytest.raises(ConfigError, match=r"engine slurm do not fit: .*partition"):

@@ -11,7 +11,7 @@ import pytest
 
 from glm130b.config import DataConfig, ObjectiveConfig, SourceConfig
 from glm130b.corpus import Document, PreparedCorpus, Tokens, open_prepared, prepare, read_documents, write_shard
-from glm130b.corpus.prepare import is_heldout
+from glm130b.corpus.prepare import is_heldout, is_tokenised
 from glm130b.errors import DataError
 from glm130b.samples import SampleStream
 from glm130b.tokenization import Tokenizer
@@ -172,6 +172,15 @@ def test_shards_are_used_where_they_are(tmp_path: Path, made_elsewhere: Path, to
     assert [file.name for file in (tmp_path / "data").rglob("*") if file.is_file()] == ["source.json"] * 3
     assert corpus.entries["s0"]["train"] == {"documents": 2, "tokens": 300}
     assert open_prepared(tmp_path / "data").fingerprints == corpus.fingerprints
+
+
+def test_documents_beside_a_corpus_stay_documents(tmp_path: Path, source: Path, made_elsewhere: Path) -> None:
+    assert is_tokenised(str(made_elsewhere))
+    assert is_tokenised(str(made_elsewhere / "a.en"))
+    assert is_tokenised(str(made_elsewhere / "a.en" / "train-00000.idx"))
+    assert source.parent == made_elsewhere.parent
+    assert not is_tokenised(str(source.parent))
+    assert not is_tokenised(str(source))
 
 
 def test_shards_that_changed_or_do_not_fit_are_refused(

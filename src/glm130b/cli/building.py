@@ -125,7 +125,9 @@ def _add(table: Table, *words: str, numbers: Sequence[int]) -> None:
 
 
 def _table(title: str, *columns: str, words: int = 1) -> Table:
-    table = Table(title=Text(title, "table.title"), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(
+        title=Text(title, "table.title"), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     for number, column in enumerate(columns):
         is_word = number < words
         table.add_column(column, justify="left" if is_word else "right", overflow="fold", no_wrap=not is_word)

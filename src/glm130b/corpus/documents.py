@@ -94,7 +94,7 @@ def folder_files(folder: Path) -> tuple[list[Path], list[Path]]:
     """
     if (folder / LEDGER).is_file():
         raise DataError(
-            f"{folder} holds a built corpus, not documents.", "Name its folders of shards as sources of a run instead."
+            f"{folder} holds a built corpus, not documents.", "Give documents; to train on it, extend its sources.yaml."
         )
     left_out: list[Path] = []
 

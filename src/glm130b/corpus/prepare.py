@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glm130b.config import DataConfig
-from glm130b.corpus.documents import Document, read_documents
+from glm130b.corpus.documents import LEDGER, Document, folder_files, read_documents
 from glm130b.corpus.shards import TokenShard, write_shard
 from glm130b.corpus.tokens import Tokens, find_shards, fingerprint
 from glm130b.errors import DataError
@@ -20,7 +20,6 @@ from glm130b.tokenization import Tokenizer
 Split = Literal["train", "heldout"]
 _SPLITS: tuple[Split, ...] = ("train", "heldout")
 _ENTRY = "source.json"
-_LEDGER = "data_ledger.json"
 
 Progress = Callable[[str, Document], None]
 
@@ -104,10 +103,12 @@ def open_prepared(folder: Path, names: list[str] | None = None) -> PreparedCorpu
 
 
 def is_tokenised(path: str) -> bool:
-    """Whether a source's path leads to token shards rather than documents."""
+    """Whether a source's path leads to token shards: one, a built corpus, or a folder of shards without documents."""
     place = Path(path)
     try:
-        return place.suffix == ".idx" or (place.is_dir() and next(place.rglob("*.idx"), None) is not None)
+        if place.suffix == ".idx" or (place / LEDGER).is_file():
+            return True
+        return place.is_dir() and next(place.rglob("*.idx"), None) is not None and not folder_files(place)[0]
     except OSError:
         return False  # the reader of documents says what is wrong
 
@@ -139,7 +140,7 @@ def _check(place: Path, expected: dict[str, Any], fault: str) -> None:
 def _entry_in_place(path: Path, tokenizer: Tokenizer) -> dict[str, Any]:
     """Facts of shards that were made elsewhere; a ledger beside them says with which tokenizer."""
     places = (path.resolve(), *path.resolve().parents[:2])
-    ledger = next((place / _LEDGER for place in places if (place / _LEDGER).is_file()), None)
+    ledger = next((place / LEDGER for place in places if (place / LEDGER).is_file()), None)
     made_with = _tokenizer_of(ledger) if ledger else None
     if made_with not in (None, tokenizer.fingerprint):
         raise DataError(

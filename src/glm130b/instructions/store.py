@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from glm130b.corpus import TokenShard
 from glm130b.errors import DataError
-from glm130b.files import read_json
+from glm130b.files import read_json, sha256_of_file
 from glm130b.tokenization import Tokenizer
 
 MANIFEST = "mip.json"
@@ -178,8 +177,7 @@ def seen_tasks(folder: str | Path) -> dict[str, list[str]]:
 
 def file_facts(path: Path) -> dict[str, Any]:
     """Size and SHA-256 of a file."""
-    with path.open("rb") as data:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(data, "sha256").hexdigest()}
+    return {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
 
 
 def _check_size(path: Path, expected: int) -> None:

@@ -12,11 +12,12 @@ import torch
 
 from glm130b.config import ModelConfig
 from glm130b.errors import GLMError, ModelError
+from glm130b.files import sha256_of_file
 from glm130b.interop.opened import Opened, find_tokenizer, open_model, resolve
 from glm130b.interop.sat import RankFile, is_sat, rank_files
 from glm130b.interop.shape import UNKNOWN_HEADS
 from glm130b.interop.sharding import Whole
-from glm130b.model import INDEX, FolderTensors, Index, damaged_tensors, read_index, sha256_of_file
+from glm130b.model import INDEX, FolderTensors, Index, damaged_tensors, read_index
 from glm130b.planning import parameter_shapes
 
 _TYPE_NAMES = {torch.float16: "FP16", torch.bfloat16: "BF16", torch.float32: "FP32", torch.int8: "INT8"}

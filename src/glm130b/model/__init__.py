@@ -5,7 +5,7 @@ from glm130b.model.cache import KVCache
 from glm130b.model.device import checked_device, checked_devices
 from glm130b.model.dropout import mix
 from glm130b.model.glm import GLM, LINEAR_NAMES, is_cut_by_columns
-from glm130b.model.index import INDEX, Index, damaged_tensors, read_index, sha256_of_file
+from glm130b.model.index import INDEX, Index, damaged_tensors, read_index
 from glm130b.model.init import build_model, init_parameters
 from glm130b.model.rope import inverse_frequencies
 from glm130b.model.shard import InMemory, TensorInfo, TensorSource, tensor_bytes
@@ -49,7 +49,6 @@ __all__ = [
     "read_index",
     "read_info",
     "read_tensors",
-    "sha256_of_file",
     "tensor_bytes",
     "visible",
     "write_tensors",

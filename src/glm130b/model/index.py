@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,10 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from glm130b.errors import ModelError
-from glm130b.files import read_json, write_json
+from glm130b.files import read_json, sha256_of_file, write_json
 from glm130b.model.shard import ShardRecord, sha256_of
 
 INDEX = "model.safetensors.index.json"
-_BLOCK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -83,12 +81,3 @@ def damaged_tensors(folder: Path, file: str, index: Index) -> list[str]:
             return [name for name in names if sha256_of(shard.get_tensor(name)) != index.digests[name]]
     except (SafetensorError, OSError, KeyError):
         return [file]
-
-
-def sha256_of_file(path: Path) -> str:
-    """SHA-256 of a file, in hex, read a block at a time."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
