@@ -15,6 +15,8 @@ import glm130b
 from glm130b.config import load_config
 from glm130b.corpus import write_shard
 
+pytestmark = pytest.mark.slow
+
 Glm = Callable[..., object]
 
 

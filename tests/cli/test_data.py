@@ -21,6 +21,8 @@ from glm130b.cli import building
 from glm130b.config import load_config
 from glm130b.files import partial_path
 
+pytestmark = pytest.mark.slow
+
 GLM = [sys.executable, "-m", "glm130b"]
 TEXT = """the of and to in is was for that with house river morning people small green walk open letter garden winter
 stone music answer window bread paper silver yellow mountain captain minister question bridge market"""

@@ -16,6 +16,8 @@ from small_ice import MODEL
 
 from glm130b.config import ModelConfig
 
+pytestmark = pytest.mark.slow
+
 Glm = Callable[..., Any]
 Refused = Callable[..., str]
 

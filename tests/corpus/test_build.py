@@ -23,6 +23,8 @@ from glm130b.errors import DataError, ResourceError
 from glm130b.files import partial_path
 from glm130b.tokenization import Tokenizer
 
+pytestmark = pytest.mark.slow
+
 TEXT = """the of and to in is was for that with house river morning people small green walk open letter garden winter
 stone music answer window bread paper silver yellow mountain captain minister question bridge market"""
 WORDS = TEXT.split()

@@ -23,6 +23,7 @@ from glm130b.errors import DataError
 WORDS = st.lists(st.sampled_from(["red", "Blue", "绿", "four", "五"]), max_size=25)
 
 
+@pytest.mark.slow
 def test_against_a_slow_search() -> None:
     """Every n-gram of every item looked for in every document, by plain comparison."""
 

@@ -29,6 +29,8 @@ from glm130b.config import BuildConfig
 from glm130b.corpus import build
 from glm130b.errors import GLMError
 
+pytestmark = pytest.mark.slow
+
 if __name__ == "__main__":
     recipe, out, workers = sys.argv[1:]
     try:

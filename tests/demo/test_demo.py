@@ -22,6 +22,8 @@ from glm130b.model import build_model
 from glm130b.training import Progress, Schedule
 from glm130b.training.metrics import read_metrics
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:

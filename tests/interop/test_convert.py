@@ -18,6 +18,8 @@ from glm130b.errors import ConfigError, DataError, ModelError, ResourceError
 from glm130b.files import partial_path
 from glm130b.interop import convert, describe, load, load_model, open_model, verify
 
+pytestmark = pytest.mark.slow
+
 TP4 = FIXTURES / "checkpoints" / "tp4"
 SHARD = 60_000
 """Bytes: the toy model makes seven shards."""

@@ -15,6 +15,8 @@ from support import TINY
 from glm130b.errors import ConfigError, ModelError
 from glm130b.interop import convert, load_model, read_sat
 
+pytestmark = pytest.mark.slow
+
 
 class Payload:
     def __reduce__(self) -> tuple[Any, ...]:

@@ -21,6 +21,8 @@ from glm130b.errors import ModelError
 from glm130b.interop import convert, load_model, open_model, open_sat, read_sat
 from glm130b.interop.sharding import Rank, Whole
 
+pytestmark = pytest.mark.slow
+
 CHECKPOINTS = FIXTURES / "checkpoints"
 
 

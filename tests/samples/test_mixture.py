@@ -36,6 +36,7 @@ def names(size: int) -> list[str]:
     return [f"s{number}" for number in range(size)]
 
 
+@pytest.mark.slow
 @given(phases(), st.integers(0, 1000))
 @settings(max_examples=25, deadline=None)
 def test_ordinals_count_up_for_each_source(phases: list[Phase], seed: int) -> None:
@@ -70,6 +71,7 @@ def test_shares_are_exact_in_the_long_run_and_close_everywhere(weights: list[flo
     assert mixture.locate(100_000)[1] == given[-1][mixture.names.index(mixture.locate(100_000)[0])]
 
 
+@pytest.mark.slow
 @given(phases(), st.integers(0, 50), st.integers(0, 2000))
 @settings(max_examples=60, deadline=None)
 def test_what_comes_later_changes_nothing_before(phases: list[Phase], seed: int, start: int) -> None:

@@ -92,6 +92,7 @@ def test_folders_may_be_moved() -> None:
     assert seen_of(data(sources=moved), 100) == seen_of(data(), 100)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.decimals("0.1", 10, places=1), min_size=1, max_size=9),
     st.lists(st.integers(0, 9), max_size=4),

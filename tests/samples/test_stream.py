@@ -79,6 +79,7 @@ def test_ranks_and_workers_see_one_order(shards: dict[str, Tokens]) -> None:
         assert [parts[index % count][index // count] for index in range(24)] == whole
 
 
+@pytest.mark.slow
 def test_realised_shares_are_those_asked_for(shards: dict[str, Tokens]) -> None:
     """5 % instructions; of the text 30 % [MASK]; sources by weight; all within half a per cent of 10 000 sequences."""
     data = MIXED.model_copy(
@@ -154,6 +155,7 @@ def test_instructions_are_packed_like_mask_windows(shards: dict[str, Tokens]) ->
             assert sequence.position_ids[inside].tolist() == list(range(len(wanted)))
 
 
+@pytest.mark.slow
 def test_no_neighbour_is_visible(shards: dict[str, Tokens]) -> None:
     """By the rule itself, spelt out: whatever the objective, a token sees only tokens of its own slot."""
     ours = mixed(shards, instruction_share=0.3)

@@ -19,6 +19,8 @@ from glm130b.training import Outcome, choose_checkpoint, latest_checkpoint, read
 from glm130b.training import loop as loop_module
 from glm130b.training.metrics import MetricsLog
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

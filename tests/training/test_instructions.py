@@ -19,6 +19,8 @@ from glm130b.training import latest_checkpoint, train
 from glm130b.training.loop import Trainer
 from glm130b.training.metrics import Record, read_metrics
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 
