@@ -75,6 +75,7 @@ def test_a_missing_tokenizer(refused: Refused, recipe: Path, out: Path, tmp_path
     assert "There is no tokenizer at" in error
 
 
+@pytest.mark.slow
 def test_places(refused: Refused, recipe: Path, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     below = tmp_path / "file" / "x"

@@ -22,6 +22,8 @@ from glm130b.corpus.job import Stage
 from glm130b.errors import ConfigError, DataError, ResourceError
 from glm130b.files import partial_path
 
+pytestmark = pytest.mark.slow
+
 BUILD = """
 import json, sys
 from pathlib import Path
@@ -29,7 +31,6 @@ from glm130b.config import BuildConfig
 from glm130b.corpus import build
 from glm130b.errors import GLMError
 
-pytestmark = pytest.mark.slow
 
 if __name__ == "__main__":
     recipe, out, workers = sys.argv[1:]

@@ -17,6 +17,8 @@ from glm130b.errors import ModelError
 from glm130b.interop.torch_file import TorchFile, write_torch_file
 from glm130b.model import InMemory
 
+pytestmark = pytest.mark.slow
+
 TENSORS = {
     "a": torch.arange(12, dtype=torch.float16).view(3, 4),
     "b": torch.tensor([1, -2, 3], dtype=torch.int8),
