@@ -232,7 +232,6 @@ def test_datatrove_writes_the_same(
     tmp_path: Path, recipe: BuildConfig, undisturbed: dict[str, bytes], workers: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """And says nothing to the terminal, whose bar is ours."""
-    pytest.importorskip("datatrove")
     build(recipe, tmp_path / "corpus", engine="datatrove", workers=workers)
     assert tree(tmp_path / "corpus") == undisturbed
     printed = capfd.readouterr()
@@ -258,7 +257,6 @@ def test_slurm_gets_tasks_that_write_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: BuildConfig, undisturbed: dict[str, bytes]
 ) -> None:
     """With commands in place of Slurm's that run every task at once, on this machine."""
-    pytest.importorskip("datatrove")
     commands = tmp_path / "bin"
     commands.mkdir()
     here = Path(sys.executable).parent
@@ -282,7 +280,6 @@ def test_slurm_gets_tasks_that_write_the_same(
 
 @pytest.mark.slow
 def test_what_a_cluster_lacks_is_said(tmp_path: Path, recipe: BuildConfig) -> None:
-    pytest.importorskip("datatrove")
     with pytest.raises(ConfigError, match=r"engine slurm do not fit: .*partition"):
         build(recipe, tmp_path / "corpus", engine="slurm")
     with pytest.raises(ConfigError, match=r"engine datatrove do not fit: .*nonsense"):

@@ -69,7 +69,7 @@ def test_packed_files_and_odd_bytes(tmp_path: Path) -> None:
 
 
 def test_parquet(tmp_path: Path) -> None:
-    pa = pytest.importorskip("pyarrow")
+    import pyarrow as pa
     from pyarrow import parquet
 
     parquet.write_table(pa.table({"q": ["x", "y"], "n": [1, 2], "c": [["a"], []]}), tmp_path / "a.parquet")

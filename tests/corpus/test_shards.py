@@ -118,7 +118,8 @@ def test_a_missing_file(shard: Path, suffix: str) -> None:
 
 def test_another_programs_shards(tmp_path: Path) -> None:
     """datatrove's writer of the Megatron layout: its files are read, and ours are the same to the byte."""
-    megatron = pytest.importorskip("datatrove.pipeline.tokens.megatron_tokenizer")
+    from datatrove.pipeline.tokens import megatron_tokenizer as megatron
+
     for size, vocab_size in ((2, 65536), (4, 65537)):
         theirs = megatron.MegatronTokenizedFile(str(tmp_path), f"theirs{size}", token_size=size)
         for document in DOCUMENTS:

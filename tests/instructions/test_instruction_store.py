@@ -452,8 +452,9 @@ def test_datasets_that_give_nothing(recipe: Recipe, colours: Path, tmp_path: Pat
 
 
 def test_values_that_cannot_be_kept(recipe: Recipe, colours: Path, tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+    from pyarrow import parquet
+
     parquet.write_table(pyarrow.Table.from_pylist([{"question": b"bytes"}]), colours / "b.parquet")
     with pytest.raises(
         DataError, match=r"Record 0 of colours-fields holds a value that is no text or number \(bytes\)"

@@ -53,8 +53,9 @@ def test_tsv_leaves_quotation_marks_alone(tmp_path: Path) -> None:
 
 
 def test_parquet(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+    from pyarrow import parquet
+
     rows = [{**row, "l": ["p", "q"], "s": {"t": None}} for row in ROWS]
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "d.parquet")
     assert fields(tmp_path / "d.parquet") == rows

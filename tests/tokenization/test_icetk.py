@@ -78,7 +78,8 @@ def test_generation_1_is_sentencepiece_shifted(text: str) -> None:
 @functools.cache
 def later_release() -> SentencePieceProcessor:
     """The model of later releases, made with protobuf's own classes."""
-    ModelProto = pytest.importorskip("sentencepiece.sentencepiece_model_pb2").ModelProto
+    from sentencepiece.sentencepiece_model_pb2 import ModelProto
+
     proto = ModelProto.FromString(MODEL)
     proto.trainer_spec.byte_fallback = True
     special = ["[MASK]", "[gMASK]", "[sMASK]", "<eod>", "<sop>", "<eop>", "<ENC>", "<dBLOCK>"]
@@ -94,7 +95,8 @@ def later_release() -> SentencePieceProcessor:
 
 
 def test_appended_bytes_are_what_protobuf_writes() -> None:
-    protobuf = pytest.importorskip("sentencepiece.sentencepiece_model_pb2")
+    from sentencepiece import sentencepiece_model_pb2 as protobuf
+
     ours, theirs = (t.serialized_model_proto() for t in (SECOND._processor, later_release()))
     assert protobuf.ModelProto.FromString(ours) == protobuf.ModelProto.FromString(theirs)
 

@@ -59,6 +59,6 @@ def decontaminate(
     for reason, count in found["unread"].items():
         typer.echo(f"{count} documents could not be read: {reason}")
     typer.echo(
-        f"{found['documents']} documents, {found['hits']} hits ({hits}), {found['dropped']} dropped, "
+        f"{found['documents']} documents, hits: {found['hits']} ({hits}), {found['dropped']} dropped, "
         f"{found['cut']} cut."
     )
