@@ -145,7 +145,7 @@ class BuildConfig(Section):
     duplicates: DuplicatesConfig = DuplicatesConfig()
     contamination: ContaminationConfig = ContaminationConfig()
     max_document_bytes: Annotated[Positive, Field(le=10**9)] = 16_000_000
-    """Longest document (a line, row or text file) that is read. A worker needs up to 50 times as much memory."""
+    """Longest document (a line, row or text file) that is read. A worker needs up to 45 times as much memory."""
     part_bytes: Positive = 256_000_000
     """Raw bytes that one task reads at a time, roughly; changing it changes the numbering of the shards."""
 
