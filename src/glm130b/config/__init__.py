@@ -14,8 +14,10 @@ from glm130b.config.data import DataConfig, InstructionsConfig, ObjectiveConfig,
 from glm130b.config.load import Merged, MergedConfig, load_config, load_tree, preset_names
 from glm130b.config.mip import FewShotConfig, Format, Language, MipConfig, MipDataset, Task
 from glm130b.config.schema import (
+    AlphaChange,
     BatchConfig,
     CheckpointConfig,
+    ElasticConfig,
     EmbeddingGradientShrink,
     EvalConfig,
     LearningRateConfig,
@@ -23,6 +25,8 @@ from glm130b.config.schema import (
     ModelConfig,
     OptimizerConfig,
     ParallelConfig,
+    PipelineSchedule,
+    Recompute,
     RunConfig,
     TrainConfig,
 )
@@ -30,6 +34,7 @@ from glm130b.config.section import Section
 from glm130b.config.units import Amount
 
 __all__ = [
+    "AlphaChange",
     "Amount",
     "BatchConfig",
     "BuildConfig",
@@ -39,6 +44,7 @@ __all__ = [
     "CorpusSource",
     "DataConfig",
     "DuplicatesConfig",
+    "ElasticConfig",
     "EmbeddingGradientShrink",
     "EnglishFilter",
     "EvalConfig",
@@ -58,7 +64,9 @@ __all__ = [
     "OptimizerConfig",
     "ParallelConfig",
     "PhaseConfig",
+    "PipelineSchedule",
     "QualityFilter",
+    "Recompute",
     "RunConfig",
     "Section",
     "SourceConfig",

@@ -10,6 +10,9 @@ from glm130b.config.data import DataConfig, ObjectiveConfig
 from glm130b.config.section import NonNegative, Positive, Section
 from glm130b.config.units import Amount, Number, Share
 
+Recompute = Literal["none", "selective", "full"]
+PipelineSchedule = Literal["1f1b", "interleaved", "zero_bubble"]
+
 
 class ModelConfig(Section):
     """Shape of the GLM transformer. Everything here is stored in a model folder's ``config.json``."""
@@ -97,12 +100,23 @@ class BatchConfig(Section):
         return self
 
 
+class AlphaChange(Section):
+    """A move of alpha to another value, linear in the samples trained."""
+
+    at: Amount
+    """Where it begins, counted from the start of the run."""
+    over: Amount = Amount(0, "samples")
+    to: Annotated[Number, Field(gt=0, le=1)]
+
+
 class EmbeddingGradientShrink(Section):
     """``E = alpha E + (1 - alpha) detach(E)``: the forward pass is unchanged, the gradient is scaled."""
 
     alpha: Annotated[Number, Field(gt=0, le=1)] = 1.0
     on_output: bool = False
     """Also on the tied output matrix, as the authors did from the fourth week on."""
+    changes: tuple[AlphaChange, ...] = ()
+    """Later values, in order; the authors went to 1 over 500 steps, and back when the loss exploded."""
 
 
 class LossScaleConfig(Section):
@@ -140,8 +154,9 @@ class TrainConfig(Section):
     """Stop after this many steps, whatever ``total`` says; the schedules do not change."""
     micro_batch_size: Positive = 1
     """Sequences in one forward pass; gradients are summed over the passes of a step."""
-    recompute_activations: bool = False
-    """Keep only the inputs of each layer and compute the rest again in the backward pass."""
+    recompute: Recompute = "none"
+    """What is computed again in the backward pass rather than kept: ``full`` keeps only each layer's input,
+    ``selective`` all but the products inside GeGLU, which are large and cheap."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: str = "auto"
     """``cpu``, ``cuda``, ``cuda:1``, …; ``auto`` takes a GPU where there is one."""
@@ -153,6 +168,8 @@ class TrainConfig(Section):
     embedding_gradient_shrink: EmbeddingGradientShrink = EmbeddingGradientShrink()
     loss_scale: LossScaleConfig = LossScaleConfig()
     loader: LoaderConfig = LoaderConfig()
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile each layer (torch.compile); ``auto`` does so on GPUs."""
 
 
 class CheckpointConfig(Section):
@@ -160,6 +177,13 @@ class CheckpointConfig(Section):
 
     every_steps: Positive = 250
     keep: Positive = 2
+    """The newest so many."""
+    keep_every: NonNegative = 0
+    """Keep for good those of every so many steps; 0 keeps none of them."""
+    asynchronous: bool = True
+    """Write while the training goes on, from a copy in main memory."""
+    allow_changed_optimizer: bool = False
+    """Resume with other ``train.optimizer`` settings than the checkpoint was trained with."""
 
 
 class EvalConfig(Section):
@@ -171,12 +195,28 @@ class EvalConfig(Section):
 
 
 class ParallelConfig(Section):
-    """The device mesh."""
+    """The device mesh: ``pipeline`` x ``data`` x ``tensor`` ranks, the last index running fastest."""
 
     tensor: Positive = 1
     pipeline: Positive = 1
     data: Positive = 1
-    zero_stage: Literal[0, 1, 2, 3] = 0
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    """What data-parallel ranks divide among them: nothing, optimizer state, gradients too, parameters too."""
+    sequence: bool = False
+    """Tensor-parallel ranks also divide the sequence between the matrix products (sequence parallelism)."""
+    schedule: PipelineSchedule = "1f1b"
+    """Order of forward and backward passes in a pipeline; ``zero_bubble`` is ZB-V, two stages on each rank."""
+    virtual_stages: Positive = 2
+    """Stages on each rank, for ``interleaved``."""
+
+
+class ElasticConfig(Section):
+    """What happens when a process or a node dies or hangs."""
+
+    restarts: NonNegative = 100
+    """How often all processes are started anew from the newest checkpoint."""
+    hang_seconds: Annotated[Number, Field(gt=0)] = 600.0
+    """A rank that gets nowhere for so long is reported and the job is started anew."""
 
 
 class RunConfig(Section):
@@ -191,6 +231,7 @@ class RunConfig(Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     eval: EvalConfig = EvalConfig()
     parallel: ParallelConfig = ParallelConfig()
+    elastic: ElasticConfig = ElasticConfig()
     tensorboard: bool = False
 
     @model_validator(mode="after")

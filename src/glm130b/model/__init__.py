@@ -7,6 +7,7 @@ from glm130b.model.dropout import mix
 from glm130b.model.glm import GLM, LINEAR_NAMES, is_cut_by_columns
 from glm130b.model.index import INDEX, Index, damaged_tensors, read_index
 from glm130b.model.init import build_model, init_parameters
+from glm130b.model.region import Region
 from glm130b.model.rope import inverse_frequencies
 from glm130b.model.shard import InMemory, TensorInfo, TensorSource, tensor_bytes
 from glm130b.model.storage import (
@@ -33,6 +34,7 @@ __all__ = [
     "InMemory",
     "Index",
     "KVCache",
+    "Region",
     "TensorInfo",
     "TensorSource",
     "assign_tensors",

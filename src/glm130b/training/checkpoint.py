@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,13 @@ from glm130b.model import GLM, InMemory, checked_tensors, checkpoints, read_tens
 from glm130b.samples import TrainingData, settings_seen
 from glm130b.tokenization import Tokenizer
 from glm130b.training.optimizer import moments, restore_moments
+from glm130b.training.progress import Progress
 
 _BOUND = ("seed", "model", "data", "objective")
 """Sections that cannot change within a run: they decide what the parameters are and what sample i is.
 
 Of ``data``, only what concerns the sequences already seen; see ``settings_seen``.
 """
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run has come."""
-
-    step: int = 0
-    samples: int = 0
-    """Sequences consumed: the whole state of the data order."""
 
 
 def latest_checkpoint(run: Path) -> Path | None:

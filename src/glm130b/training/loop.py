@@ -27,7 +27,6 @@ from glm130b.samples import Sequence as PackedSequence
 from glm130b.tokenization import Tokenizer
 from glm130b.training.batch import micro_batches
 from glm130b.training.checkpoint import (
-    Progress,
     forget_after,
     load_checkpoint,
     remove_leftovers,
@@ -39,6 +38,7 @@ from glm130b.training.loader import Loader
 from glm130b.training.loss import linear_cross_entropy, scale_gradient
 from glm130b.training.metrics import MetricsLog, Record
 from glm130b.training.optimizer import build_optimizer, set_learning_rate
+from glm130b.training.progress import Progress
 from glm130b.training.runtime import keep_freed_memory, preflight, stop_on_signals
 from glm130b.training.schedule import Schedule
 
