@@ -54,19 +54,19 @@ def test_parameter_names_and_shapes_are_as_planned() -> None:
 
 def test_dropout_is_a_function_of_seed_and_place() -> None:
     x = torch.ones(3, 1000)
-    drop = dropper(0.25, [5, 6, 7], 2, 1)
+    drop = dropper(0.25, torch.tensor([5, 6, 7]), 2, 1)
     assert drop is not None
     once = drop(x)
     assert torch.equal(once, drop(x))
     assert once.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
     assert (once == 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
-    alone = dropper(0.25, [6], 2, 1)
-    elsewhere = dropper(0.25, [6], 2, 2)
+    alone = dropper(0.25, torch.tensor([6]), 2, 1)
+    elsewhere = dropper(0.25, torch.tensor([6]), 2, 2)
     assert alone is not None
     assert elsewhere is not None
     assert torch.equal(alone(x[:1])[0], once[1])
     assert not torch.equal(elsewhere(x[:1])[0], once[1])
-    assert dropper(0.0, [1], 0) is None
+    assert dropper(0.0, torch.tensor([1]), 0) is None
     assert dropper(0.5, None, 0) is None
 
 
@@ -81,14 +81,46 @@ def test_dropout_and_recomputation_in_the_model() -> None:
     model = build_model(config, seed=1)
     tokens = torch.arange(12).view(2, 6)
     inputs = (tokens, torch.arange(6).expand(2, -1), torch.zeros_like(tokens), torch.ones_like(tokens))
-    without, dropped = model(*inputs), model(*inputs, dropout_seeds=[1, 2])
+    without, dropped = model(*inputs), model(*inputs, dropout_seeds=torch.tensor([1, 2]))
     assert not torch.equal(without, dropped)
-    swapped = model(*(part.flip(0) for part in inputs), dropout_seeds=[2, 1]).flip(0)
+    swapped = model(*(part.flip(0) for part in inputs), dropout_seeds=torch.tensor([2, 1])).flip(0)
     assert torch.allclose(dropped, swapped, atol=1e-6)
     gradients = []
-    for recompute in (False, True):
+    for recompute in ("none", "selective", "full"):
         model.zero_grad()
-        model.recompute_activations = recompute
-        model(*inputs, dropout_seeds=[1, 2]).square().mean().backward()
+        model.recompute = recompute
+        model(*inputs, dropout_seeds=torch.tensor([1, 2])).square().mean().backward()
         gradients.append([parameter.grad.clone() for parameter in model.parameters()])
-    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    for others in gradients[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(gradients[0], others, strict=True))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_is_even_and_uncorrelated(rate: float) -> None:
+    """Rates of rows, columns and neighbours, over seeds and layers, within five standard errors."""
+    masks = []
+    for layer in range(4):
+        drop = dropper(rate, torch.tensor([mix(1234, n) for n in range(8)]), layer, 1)
+        assert drop is not None
+        masks.append((drop(torch.ones(8, 256, 64)) == 0).double())
+    dropped = torch.stack(masks) - rate
+    deviation = (rate * (1 - rate)) ** 0.5
+
+    def even(values: torch.Tensor, spread: float, count: float) -> bool:
+        return bool((values.abs() < 5 * spread / count**0.5).all())
+
+    assert even(dropped.mean(dim=(0, 1, 2)), deviation, 4 * 8 * 256)
+    assert even(dropped.mean(dim=(0, 1, 3)), deviation, 4 * 8 * 64)
+    assert even(dropped.mean(dim=(2, 3)), deviation, 256 * 64)
+    for dim in range(4):
+        pairs = dropped * dropped.roll(1, dims=dim)
+        assert even(pairs.mean(), deviation**2, pairs.numel())
+
+
+def test_parts_of_a_mask_are_the_mask() -> None:
+    seeds, x = torch.tensor([3, 4]), torch.ones(2, 8, 5)
+    whole = dropper(0.3, seeds, 1, 0)
+    assert whole is not None
+    parts = [dropper(0.3, seeds, 1, 0, part=(n, 4)) for n in range(4)]
+    together = torch.cat([part(x[:, :2]) for part in parts if part is not None], dim=1)
+    assert torch.equal(together, whole(x))

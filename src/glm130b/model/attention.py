@@ -120,14 +120,15 @@ def attend(
     v_BhKd: Tensor,
     visibility: Visibility,
     drop: Callable[[Tensor], Tensor] | None = None,
+    layer: int = 0,
 ) -> Tensor:
     """Softmax attention ``[B, h, Q, d]``; scores are scaled by d^(-1/2), the softmax is in FP32.
 
-    The official code also divides the queries of layer n by n + 1 and multiplies the scores back, to keep
-    FP16 products in range. That changes nothing in exact arithmetic and is left out here.
-
     Args:
         drop: applied to the attention probabilities; None for no dropout.
+        layer: its number n. Where scores are held in the precision of the inputs, queries are divided by n + 1
+            and the scores multiplied back in FP32, as in the official code, which keeps FP16 products in range.
+            The fused kernels hold their scores in FP32 and need none of that.
     """
     if visibility.block_mask is not None and drop is None:
         return _flex_attention(q_BhQd.is_cuda)(q_BhQd, k_BhKd, v_BhKd, block_mask=visibility.block_mask)
@@ -138,6 +139,7 @@ def attend(
         raise ValueError("dropout on attention probabilities needs the dense rule: use backend='sdpa'")
     if drop is None:
         return F.scaled_dot_product_attention(q_BhQd, k_BhKd, v_BhKd, attn_mask=mask_B1QK)
-    scores_BhQK = torch.matmul(q_BhQd * q_BhQd.shape[-1] ** -0.5, k_BhKd.transpose(-1, -2)).float()
+    shrink = layer + 1
+    scores_BhQK = torch.matmul(q_BhQd * (q_BhQd.shape[-1] ** -0.5 / shrink), k_BhKd.transpose(-1, -2)).float() * shrink
     weights_BhQK = torch.softmax(scores_BhQK.masked_fill(~mask_B1QK, -10000.0), dim=-1)
     return torch.matmul(drop(weights_BhQK).to(v_BhKd.dtype), v_BhKd)

@@ -1,22 +1,25 @@
 """The GLM-130B transformer.
 
-Shapes: B batch, S tokens, H hidden size, I feed-forward size, V vocabulary, h heads, d head size.
+Shapes: B batch, S tokens, H hidden size, I feed-forward size, V vocabulary, h heads, d head size. Heads, I and,
+between the linear maps, S may be those of one tensor-parallel rank; nothing here depends on which.
 Parameter names are the official checkpoint's, less its leading ``transformer.``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from glm130b.config import ModelConfig
+from glm130b.config import ModelConfig, Recompute
 from glm130b.model.attention import Backend, Visibility, attend, make_visibility
 from glm130b.model.cache import KVCache
-from glm130b.model.dropout import dropper
+from glm130b.model.dropout import WHOLE, Part, dropper
 from glm130b.model.geglu import geglu
 from glm130b.model.rope import Tables, inverse_frequencies, rotary_tables, split_and_rotate
 
@@ -38,6 +41,32 @@ def is_cut_by_columns(name: str) -> bool:
     return name.removesuffix("_scale").removesuffix(".weight").endswith(("attention.dense", "mlp.dense_4h_to_h"))
 
 
+@dataclass(frozen=True)
+class LayerInputs:
+    """What every layer is given besides the hidden states.
+
+    Attributes:
+        tables: rotary cosines and sines.
+        visibility: who sees whom.
+        slots, cache: where the keys and values of these tokens go, and those so far.
+        seeds: of dropout; None for none.
+        recompute: what is not kept for the backward pass.
+    """
+
+    tables: Tables
+    visibility: Visibility
+    slots: slice
+    cache: KVCache | None = None
+    seeds: Tensor | None = None
+    recompute: Recompute = "none"
+
+    def to(self, device: torch.device) -> LayerInputs:
+        """The same for layers on another device."""
+        tables = self.tables[0].to(device), self.tables[1].to(device)
+        visibility = self.visibility.to(device)
+        return LayerInputs(tables, visibility, self.slots, self.cache, self.seeds, self.recompute)
+
+
 class Attention(nn.Module):
     """Self-attention with rotary positions; queries, keys and values lie together, head by head."""
 
@@ -46,25 +75,18 @@ class Attention(nn.Module):
         self.config, self.layer = config, layer
         self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size)
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.head_part: Part = WHOLE
 
-    def forward(
-        self,
-        u_BSH: Tensor,
-        tables: Tables,
-        visibility: Visibility,
-        cache: KVCache | None,
-        slots: slice,
-        seeds: Sequence[int] | None,
-    ) -> Tensor:
+    def forward(self, u_BSH: Tensor, inputs: LayerInputs) -> Tensor:
         """Attend over ``u`` (and the cache, which takes up the new keys and values)."""
-        B, S, H = u_BSH.shape
-        qkv_BSh3d = self.query_key_value(u_BSH).view(B, S, self.config.num_heads, 3 * self.config.head_size)
-        q_BhSd, k_BhSd, v_BhSd = split_and_rotate(qkv_BSh3d, tables)
-        if cache is not None:
-            k_BhSd, v_BhSd = cache.store(self.layer, slots, k_BhSd, v_BhSd)
-        drop = dropper(self.config.attention_dropout, seeds, self.layer, 0)
-        out_BhSd = attend(q_BhSd, k_BhSd, v_BhSd, visibility, drop)
-        out: Tensor = self.dense(out_BhSd.transpose(1, 2).reshape(B, S, H))
+        qkv_BSN: Tensor = self.query_key_value(u_BSH)
+        B, S, _ = qkv_BSN.shape
+        q_BhSd, k_BhSd, v_BhSd = split_and_rotate(qkv_BSN.view(B, S, -1, 3 * self.config.head_size), inputs.tables)
+        if inputs.cache is not None:
+            k_BhSd, v_BhSd = inputs.cache.store(self.layer, inputs.slots, k_BhSd, v_BhSd)
+        drop = dropper(self.config.attention_dropout, inputs.seeds, self.layer, 0, part=self.head_part)
+        out_BhSd = attend(q_BhSd, k_BhSd, v_BhSd, inputs.visibility, drop, layer=self.layer)
+        out: Tensor = self.dense(out_BhSd.transpose(1, 2).reshape(B, S, -1))
         return out
 
 
@@ -76,9 +98,16 @@ class MLP(nn.Module):
         self.dense_h_to_4h = nn.Linear(config.hidden_size, 2 * config.ffn_size)
         self.dense_4h_to_h = nn.Linear(config.ffn_size, config.hidden_size)
 
-    def forward(self, z_BSH: Tensor) -> Tensor:
+    def forward(self, z_BSH: Tensor, recompute: Recompute = "none") -> Tensor:
         """Map ``[B, S, H]`` to ``[B, S, H]``."""
-        out: Tensor = self.dense_4h_to_h(geglu(self.dense_h_to_4h(z_BSH)))
+        wide_BSN = self.dense_h_to_4h(z_BSH)
+        if recompute == "selective" and torch.is_grad_enabled():
+            # Recomputation stops at the last tensor it owes, GeGLU's output: the second product runs once.
+            return _checkpoint(self._second_half, wide_BSN)
+        return self._second_half(wide_BSN)
+
+    def _second_half(self, wide_BSN: Tensor) -> Tensor:
+        out: Tensor = self.dense_4h_to_h(geglu(wide_BSN))
         return out
 
 
@@ -96,27 +125,30 @@ class Layer(nn.Module):
         self.attention = Attention(config, layer)
         self.post_attention_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layernorm_epsilon)
         self.mlp = MLP(config)
+        self.sequence_part: Part = WHOLE
 
-    def forward(
-        self,
-        x_BSH: Tensor,
-        tables: Tables,
-        visibility: Visibility,
-        cache: KVCache | None,
-        slots: slice,
-        seeds: Sequence[int] | None,
-    ) -> Tensor:
+    def forward(self, x_BSH: Tensor, inputs: LayerInputs) -> Tensor:
         """Map ``[B, S, H]`` to ``[B, S, H]``."""
-        alpha, rate = self.config.deepnorm_alpha, self.config.hidden_dropout
+        if inputs.recompute == "full" and torch.is_grad_enabled():
+            return _checkpoint(self._block, x_BSH, inputs)
+        return self._block(x_BSH, inputs)
+
+    def _block(self, x_BSH: Tensor, inputs: LayerInputs) -> Tensor:
+        alpha = self.config.deepnorm_alpha
         u_BSH = self.input_layernorm(x_BSH)
-        branch_BSH = self.attention(u_BSH, tables, visibility, cache, slots, seeds)
-        if drop := dropper(rate, seeds, self.layer, 1):
-            branch_BSH = drop(branch_BSH)
+        branch_BSH = self._drop(self.attention(u_BSH, inputs), inputs, 1)
         z_BSH = self.post_attention_layernorm(torch.add(branch_BSH, u_BSH, alpha=alpha))
-        branch_BSH = self.mlp(z_BSH)
-        if drop := dropper(rate, seeds, self.layer, 2):
-            branch_BSH = drop(branch_BSH)
+        branch_BSH = self._drop(self.mlp(z_BSH, inputs.recompute), inputs, 2)
         return torch.add(branch_BSH, z_BSH, alpha=alpha)
+
+    def _drop(self, x_BSH: Tensor, inputs: LayerInputs, use: int) -> Tensor:
+        drop = dropper(self.config.hidden_dropout, inputs.seeds, self.layer, use, part=self.sequence_part)
+        return x_BSH if drop is None else drop(x_BSH)
+
+
+def _checkpoint(function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    out: Tensor = checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+    return out
 
 
 class GLM(nn.Module):
@@ -131,8 +163,9 @@ class GLM(nn.Module):
         self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config, n) for n in range(config.num_layers))
         self.final_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layernorm_epsilon)
-        self.recompute_activations = False
+        self.recompute: Recompute = "none"
         self.attention_backend: Backend = "auto"
+        self.sequence_part: Part = WHOLE
 
     def forward(
         self,
@@ -143,7 +176,7 @@ class GLM(nn.Module):
         *,
         cache: KVCache | None = None,
         rows: Tensor | None = None,
-        dropout_seeds: Sequence[int] | None = None,
+        dropout_seeds: Tensor | None = None,
     ) -> Tensor:
         """Logits over the whole vocabulary, padding ids included.
 
@@ -152,7 +185,7 @@ class GLM(nn.Module):
                 last two.
             cache: read and extended by these S tokens.
             rows: flat indices into ``B * S``; the output layer is computed only there.
-            dropout_seeds: one number for each row of the batch; None for no dropout.
+            dropout_seeds: int64 ``[B]``; None for no dropout.
 
         Returns:
             ``[B, S, V]``, or ``[len(rows), V]`` if ``rows`` is given.
@@ -170,37 +203,47 @@ class GLM(nn.Module):
         branch: Tensor,
         *,
         cache: KVCache | None = None,
-        dropout_seeds: Sequence[int] | None = None,
+        dropout_seeds: Tensor | None = None,
     ) -> Tensor:
         """What the output layer sees, ``[B, S, H]``; arguments as in ``forward``."""
-        slots = slice(0, tokens.shape[1]) if cache is None else cache.reserve(sample, branch)
-        backend: Backend = (
-            "sdpa" if self.config.attention_dropout and dropout_seeds is not None else self.attention_backend
-        )
+        inputs = self.layer_inputs(position_ids, sample, branch, cache=cache, dropout_seeds=dropout_seeds)
+        x_BSH = self.embed(tokens, dropout_seeds)
+        for layer, device in zip(self.layers, self.layer_devices, strict=True):
+            if device != x_BSH.device:
+                x_BSH, inputs = x_BSH.to(device), inputs.to(device)
+            x_BSH = layer(x_BSH, inputs)
+        out: Tensor = self.final_layernorm(x_BSH.to(tokens.device))
+        return out
+
+    def layer_inputs(
+        self,
+        position_ids: Tensor,
+        sample: Tensor,
+        branch: Tensor,
+        *,
+        cache: KVCache | None = None,
+        dropout_seeds: Tensor | None = None,
+    ) -> LayerInputs:
+        """Make once what all layers are given; arguments as in ``forward``."""
+        slots = slice(0, sample.shape[1]) if cache is None else cache.reserve(sample, branch)
+        dense = self.config.attention_dropout and dropout_seeds is not None
         visibility = make_visibility(
             sample,
             branch,
             first_slot=slots.start,
             k_sample=None if cache is None else cache.sample[:, : cache.length],
             k_branch=None if cache is None else cache.branch[:, : cache.length],
-            backend=backend,
+            backend="sdpa" if dense else self.attention_backend,
         )
         frequencies = inverse_frequencies(self.config.head_size, self.config.rope_base, self.config.rope_frequencies)
         tables = rotary_tables(position_ids, frequencies.to(position_ids.device))
-        x_BSH = self.word_embeddings(tokens)
-        if drop := dropper(self.config.hidden_dropout, dropout_seeds, -1, 0):
-            x_BSH = drop(x_BSH)
-        for layer, device in zip(self.layers, self.layer_devices, strict=True):
-            if device != x_BSH.device:
-                x_BSH, visibility = x_BSH.to(device), visibility.to(device)
-                tables = tables[0].to(device), tables[1].to(device)
-            arguments = (x_BSH, tables, visibility, cache, slots, dropout_seeds)
-            if self.recompute_activations and torch.is_grad_enabled():
-                x_BSH = checkpoint(layer, *arguments, use_reentrant=False, preserve_rng_state=False)
-            else:
-                x_BSH = layer(*arguments)
-        out: Tensor = self.final_layernorm(x_BSH.to(tokens.device))
-        return out
+        return LayerInputs(tables, visibility, slots, cache, dropout_seeds, self.recompute)
+
+    def embed(self, tokens: Tensor, dropout_seeds: Tensor | None = None) -> Tensor:
+        """What the first layer sees, ``[B, S, H]``."""
+        x_BSH: Tensor = self.word_embeddings(tokens)
+        drop = dropper(self.config.hidden_dropout, dropout_seeds, -1, 0, part=self.sequence_part)
+        return x_BSH if drop is None else drop(x_BSH)
 
     @property
     def layer_devices(self) -> list[torch.device]:
