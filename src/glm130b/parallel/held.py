@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from glm130b.model import Region
+
+TIED = "word_embeddings.weight"
+"""The parameter that both ends of the model share; with pipeline parallelism either end has a copy."""
 
 
 @dataclass(frozen=True)
@@ -35,4 +39,4 @@ class Held:
     def stretches(self, tensor: Tensor) -> list[tuple[Region, Tensor]]:
         """Cut a tensor of the shape of ``local`` into the rectangles its rows are; views."""
         sizes = [region.shape[0] for region in self.regions]
-        return list(zip(self.regions, tensor.detach().split(sizes), strict=True))
+        return list(zip(self.regions, torch.split(tensor.detach(), sizes), strict=True)) if sizes else []

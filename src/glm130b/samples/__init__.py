@@ -5,13 +5,14 @@ from glm130b.samples.instruction import instruction_sample
 from glm130b.samples.mixture import Mixture, Phase
 from glm130b.samples.open import TrainingData, open_training_data
 from glm130b.samples.phases import mixture_phases, sample_number, settings_seen
-from glm130b.samples.sequence import Sequence, pack
+from glm130b.samples.sequence import PADDING, Sequence, pack
 from glm130b.samples.show import describe
 from glm130b.samples.spans import draw_span_lengths, fit_window, place_spans, span_length_weights
 from glm130b.samples.stream import Objective, Origin, SampleStream
 
 __all__ = [
     "NO_TARGET",
+    "PADDING",
     "Mixture",
     "Objective",
     "Origin",
