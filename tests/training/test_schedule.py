@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from glm130b.config import load_config
 from glm130b.training import Schedule
+from glm130b.training.schedule import Move
 
 PAPER = Schedule.of(load_config("130b").run)
 
@@ -35,6 +36,22 @@ def test_the_papers_batch_ramp() -> None:
     assert sizes == list(range(192, 4224, 24))
 
 
+def test_the_papers_alpha_does_not_move() -> None:
+    assert PAPER.alpha(0) == PAPER.alpha(PAPER.total) == 0.1
+
+
+alphas = st.floats(0.01, 1)
+
+
+@st.composite
+def moves(draw: st.DrawFn) -> tuple[Move, ...]:
+    starts = sorted(draw(st.sets(st.integers(0, 300), max_size=4)))
+    rooms = [after - start for start, after in zip(starts, [*starts, 330][1:], strict=True)]
+    return tuple(
+        Move(start, draw(st.integers(0, room)), draw(alphas)) for start, room in zip(starts, rooms, strict=True)
+    )
+
+
 @st.composite
 def schedules(draw: st.DrawFn) -> Schedule:
     increment = draw(st.integers(1, 9))
@@ -52,6 +69,8 @@ def schedules(draw: st.DrawFn) -> Schedule:
         batch_end=start + increment * draw(st.integers(0, 10)),
         batch_increment=increment,
         batch_ramp=draw(st.integers(0, total)),
+        alpha_initial=draw(alphas),
+        alpha_moves=draw(moves()),
     )
 
 
@@ -72,3 +91,31 @@ def test_the_rate_stays_in_bounds(schedule: Schedule, samples: int) -> None:
     assert min(schedule.initial, schedule.minimum) - 1e-9 <= rate <= schedule.peak + 1e-9
     if schedule.warmup <= samples < schedule.decay:
         assert schedule.learning_rate(samples + 1) <= rate + 1e-9
+
+
+@given(schedules())
+def test_steps_are_counted_without_going_through_them(schedule: Schedule) -> None:
+    starts = [start for start, _ in schedule.steps()]
+    for samples in (
+        *range(0, schedule.total, 97),
+        *starts[::29],
+        schedule.batch_ramp,
+        schedule.total,
+        schedule.total + 1,
+    ):
+        assert schedule.steps_before(samples) == sum(start < samples for start in starts)
+
+
+@given(schedules())
+def test_alpha_moves_as_an_obvious_version_says(schedule: Schedule) -> None:
+    """Sample by sample, adding a move's equal parts one after the other."""
+    value = schedule.alpha_initial
+    for sample in range(340):
+        for move in schedule.alpha_moves:
+            if sample == move.at:
+                part = (move.to - value) / max(1, move.over)
+            if sample == move.end:
+                value = move.to
+            elif move.at < sample < move.end:
+                value += part
+        assert schedule.alpha(sample) == pytest.approx(value)

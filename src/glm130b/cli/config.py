@@ -27,6 +27,21 @@ def show(
     typer.echo(f"# {parameter_count(run.model):,} parameters, {run.total_samples:,} sequences of {run.data.seq_length}")
 
 
+@app.command()
+def schedule(
+    config: str = typer.Argument("tiny", metavar="CONFIG", help="A preset or a YAML file."),
+    overrides: list[str] = OVERRIDES,
+) -> None:
+    """Print the schedules of a run as a table.
+
+    Where warm-up, batch ramp, alpha and mixture begin and end, in absolute samples, and what holds from there on.
+    """
+    from glm130b.config import load_config
+    from glm130b.training.schedule_table import schedule_table, table_text
+
+    typer.echo(table_text(schedule_table(load_config(config, overrides).run)))
+
+
 @app.command("list")
 def list_presets() -> None:
     """List the presets."""

@@ -18,6 +18,7 @@ from glm130b.cli import (
     inspect,
     mip,
     quantize,
+    runs,
     samples,
     tokenizer,
     train,
@@ -48,6 +49,7 @@ app.add_typer(evaluate.app, name="eval")
 data.app.command(short_help="Find passages of test sets in documents.")(decontaminate.decontaminate)
 app.add_typer(data.app, name="data")
 app.add_typer(mip.app, name="mip")
+app.add_typer(runs.app, name="runs")
 app.add_typer(samples.app, name="samples")
 app.add_typer(tokenizer.app, name="tokenizer")
 app.add_typer(config.app, name="config")
