@@ -172,3 +172,17 @@ def test_logits_only_at_rows(tiny: GLM) -> None:
     inputs = (tokens, torch.arange(6).expand(2, -1), torch.zeros_like(tokens), torch.ones_like(tokens))
     rows = torch.tensor([1, 4, 9])
     assert torch.allclose(tiny(*inputs, rows=rows), tiny(*inputs).flatten(0, 1)[rows], atol=1e-6)
+
+
+def test_scores_of_late_layers_stay_in_range() -> None:
+    """FP16 scores that would overflow are held divided by the layer's number, and the softmax does not change."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 5, 16, generator=generator) for _ in range(3))
+    sample = torch.zeros(1, 5, dtype=torch.int64)
+    rule = make_visibility(sample, sample, backend="sdpa")
+    for layer in (0, 69):
+        out = attend(q, k, v, rule, drop=lambda weights: weights, layer=layer)
+        assert torch.allclose(out, attend(q, k, v, rule), atol=1e-6)
+    large = (torch.full_like(q, 300.0).half(), torch.full_like(k, 300.0).half(), v.half())
+    assert attend(*large, rule, drop=lambda weights: weights).isnan().any()  # 300 * 300 * 16 / 4 overflows
+    assert attend(*large, rule, drop=lambda weights: weights, layer=69).isfinite().all()

@@ -35,5 +35,8 @@ class _GeGLU(torch.autograd.Function):
 
 def geglu(x: Tensor) -> Tensor:
     """Map ``[…, 2 I]`` to ``[…, I]``."""
+    if torch.compiler.is_compiling():  # a compiler fuses the formula, and cannot see through writing into views
+        value, gate = x.chunk(2, dim=-1)
+        return value * F.gelu(gate)
     out: Tensor = _GeGLU.apply(x)  # type: ignore[no-untyped-call]
     return out

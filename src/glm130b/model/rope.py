@@ -61,8 +61,17 @@ def _turn(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor) -> None:
     out_high.addcmul_(low, sin)
 
 
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    low, high = x.chunk(2, dim=-1)
+    return torch.cat((low * cos - high * sin, high * cos + low * sin), dim=-1)
+
+
 def split_and_rotate(qkv_BSh3d: Tensor, tables: Tables) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values ``[B, h, S, d]`` of ``[B, S, h, 3 d]``, the first two rotated."""
     cos, sin = (table.to(qkv_BSh3d.dtype) for table in tables)
+    if torch.compiler.is_compiling():  # as in ``geglu``
+        q, k, v = (part.transpose(1, 2) for part in qkv_BSh3d.chunk(3, dim=-1))
+        cos, sin = cos.transpose(1, 2), sin.transpose(1, 2)
+        return _turned(q, cos, sin), _turned(k, cos, sin), v
     parts: tuple[Tensor, Tensor, Tensor] = _SplitAndRotate.apply(qkv_BSh3d, cos, sin)  # type: ignore[no-untyped-call]
     return parts
