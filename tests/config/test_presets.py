@@ -36,7 +36,7 @@ PAPER: dict[str, Any] = {
     "objective.min_gmask_ratio": 0.2,
     "train.micro_batch_size": 1,
     "train.precision": "fp16",
-    "train.recompute_activations": True,
+    "train.recompute": "full",
     "train.optimizer.betas": [0.9, 0.95],
     "train.optimizer.epsilon": 1e-8,
     "train.optimizer.weight_decay": 0.1,

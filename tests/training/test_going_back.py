@@ -16,7 +16,7 @@ from glm130b.errors import GLMError, ModelError, ResourceError
 from glm130b.model import checkpoints
 from glm130b.tokenization import Tokenizer
 from glm130b.training import Outcome, choose_checkpoint, latest_checkpoint, read_metrics, train
-from glm130b.training import loop as loop_module
+from glm130b.training import trainer as trainer_module
 from glm130b.training.metrics import MetricsLog
 
 pytestmark = pytest.mark.slow
@@ -102,13 +102,13 @@ def test_bf16_reaches_the_output_layer(
     tmp_path: Path, tokenizer: Tokenizer, corpus: PreparedCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[torch.dtype] = []
-    plain = loop_module.linear_cross_entropy
+    plain = trainer_module.linear_cross_entropy
 
-    def spy(hidden: torch.Tensor, *arguments: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def spy(hidden: torch.Tensor, *arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
         seen.append(hidden.dtype)
         return plain(hidden, *arguments)
 
-    monkeypatch.setattr(loop_module, "linear_cross_entropy", spy)
+    monkeypatch.setattr(trainer_module, "linear_cross_entropy", spy)
     for precision in ("bf16", "fp32"):
         config = small_config("train.max_steps=1", "train.micro_batch_size=4", f"train.precision={precision}")
         go(tmp_path / precision, tokenizer, corpus, config)

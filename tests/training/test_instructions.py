@@ -15,8 +15,7 @@ from glm130b.corpus import PreparedCorpus
 from glm130b.errors import ConfigError, DataError
 from glm130b.instructions import InstructionStore, build
 from glm130b.tokenization import Tokenizer
-from glm130b.training import latest_checkpoint, train
-from glm130b.training.loop import Trainer
+from glm130b.training import Trainer, latest_checkpoint, train
 from glm130b.training.metrics import Record, read_metrics
 
 pytestmark = pytest.mark.slow

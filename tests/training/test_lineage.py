@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support import small_config
-from test_ledger import ALONE, CONFIG, write_steps
+from test_run_ledger import ALONE, CONFIG, write_steps
 
 from glm130b.errors import ModelError
 from glm130b.training.ledger import Ledger

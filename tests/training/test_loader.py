@@ -43,13 +43,33 @@ def test_sequences_do_not_depend_on_the_processes(workers: int) -> None:
     source = loader(workers, 2, skip)
     found = []
     for size in (1, 4, 2, 5):
-        numbers, sequences, waited = source.take(size)
-        assert [int(sequence[0]) for sequence in sequences] == numbers
+        places, sequences, waited = source.take(size)
+        assert places == list(range(size))
         assert waited >= 0
-        found += numbers
+        found += [int(sequence[0]) for sequence in sequences]
     source.close()
     assert source.consumed == 14
     assert found == [n for n in range(100) if not any(first <= n < end for first, end in skip)][2:14]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("ranks", [2, 3, 5])
+def test_ranks_divide_the_sequences_among_them(workers: int, ranks: int) -> None:
+    """Whatever a step takes, number i is rank i mod n's, and places count within the step."""
+    skip = ((5, 9), (12, 13))
+    seen: dict[int, int] = {}
+    for rank in range(ranks):
+        stream: Any = Numbers()
+        config = LoaderConfig(workers=workers, prefetch=2, stall_seconds=1.0)
+        source, drawn = Loader(stream, config, 2, skip, part=(rank, ranks)), 2
+        for size in (1, 4, 2, 5):
+            places, sequences, _ = source.take(size)
+            assert all((drawn + place) % ranks == rank for place in places)
+            seen |= {drawn + place: int(sequence[0]) for place, sequence in zip(places, sequences, strict=True)}
+            drawn += size
+        source.close()
+    expected = [n for n in range(100) if not any(first <= n < end for first, end in skip)]
+    assert [seen[consumed] for consumed in sorted(seen)] == expected[2:14]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -80,5 +100,5 @@ def test_a_signal_to_the_group_leaves_the_processes_alive() -> None:
         assert process.pid is not None
         os.kill(process.pid, signal.SIGINT)
         os.kill(process.pid, signal.SIGTERM)
-    assert source.take(8)[0] == list(range(1, 9))
+    assert [int(sequence[0]) for sequence in source.take(8)[1]] == list(range(1, 9))
     source.close()

@@ -42,7 +42,7 @@ def heldout(
     from glm130b.config import load_config
     from glm130b.corpus import open_prepared
     from glm130b.interop import load
-    from glm130b.training import heldout_loss
+    from glm130b.training import heldout_loss, losses_of
 
     if run.exists() and not (run / "config.yaml").is_file():
         raise ModelError(f"{run} is no run: it has no config.yaml.", "Give a run, and any other model with --model.")
@@ -51,7 +51,8 @@ def heldout(
     corpus = open_prepared(run / "data", list(config.data.active_sources))
     if any(entry["tokenizer"] not in (None, tokenizer.fingerprint) for entry in corpus.entries.values()):
         raise ModelError(f"{model} has another tokenizer than {run}.", "Compare models of one tokenizer.")
-    losses = heldout_loss(network, config, corpus.heldout, tokenizer.special, sequences=sequences)
+    measured = losses_of(network, config.train.micro_batch_size)
+    losses = heldout_loss(measured, config, corpus.heldout, tokenizer.special, sequences=sequences)
     if not losses:
         typer.echo("Nothing is held out: data.heldout is 0 or the corpus is too small.")
     for name, loss in losses.items():

@@ -23,6 +23,7 @@ from glm130b.config import RunConfig
 from glm130b.corpus import Document
 from glm130b.files import size_text
 from glm130b.model import GLM
+from glm130b.planning import parameter_count
 from glm130b.training import Progress as RunProgress
 from glm130b.training import Record, Schedule
 
@@ -115,7 +116,7 @@ class TrainingProgress:
 
     def begin(self, model: GLM, schedule: Schedule, progress: RunProgress) -> None:
         """Say what is about to be trained, and from where."""
-        count = sum(parameter.numel() for parameter in model.parameters())
+        count = parameter_count(self._config.model)
         start = f", resuming after step {progress.step}" if progress.step else ""
         self._console.print(f"{self._config.name}: {count / 1e6:.1f} M parameters{start}")
         total = self._end(schedule)

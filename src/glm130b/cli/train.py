@@ -1,8 +1,10 @@
-"""``glm train``."""
+"""``glm train``: the launcher of a job's processes, or one of them."""
 
 from __future__ import annotations
 
 import shlex
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +13,19 @@ import typer
 from glm130b.cli.options import OVERRIDES
 
 if TYPE_CHECKING:
+    from glm130b.config import MergedConfig
+    from glm130b.corpus import PreparedCorpus
+    from glm130b.launch import Worker
+    from glm130b.parallel import World
+    from glm130b.tokenization import Tokenizer
     from glm130b.training import Outcome
 
 
 def train(
     config: str = typer.Argument(metavar="CONFIG", help="A preset (see `glm config list`) or a YAML file."),
-    out: Path = typer.Option(..., metavar="FOLDER", help="The run's folder: configuration, metrics, checkpoints."),
+    out: Path = typer.Option(
+        ..., metavar="FOLDER", help="The run's folder: configuration, metrics, checkpoints, logs."
+    ),
     overrides: list[str] = OVERRIDES,
     resume: str = typer.Option(
         "auto",
@@ -24,40 +33,111 @@ def train(
         help="auto: from the newest checkpoint in --out; none; or a checkpoint folder, which deletes later ones.",
     ),
     device: str = typer.Option(None, metavar="NAME", help="cpu, cuda, cuda:1, …; default as the configuration says."),
+    nproc: str = typer.Option(
+        "auto", metavar="N", help="Processes on this machine; auto: one for each GPU, else as the configuration says."
+    ),
+    nodes: str = typer.Option(None, metavar="N|MIN:MAX", help="Of several machines, how many; see docs/cluster.md."),
+    rendezvous: str = typer.Option(
+        None, metavar="HOST:PORT", help="Of several machines, where they meet: one of them, and a free port there."
+    ),
 ) -> None:
     """Pre-train a model by blank infilling.
 
     Stopped or killed, the same command resumes from the newest checkpoint.
     """
-    from glm130b.cli.progress import TrainingProgress, preparing, tell_passed_over
     from glm130b.config import load_config
-    from glm130b.corpus import prepare
-    from glm130b.model import checked_device
-    from glm130b.tokenization import Tokenizer
-    from glm130b.training import choose_checkpoint, preflight, run_lock, train
+    from glm130b.launch import Machines, fit_to_world, is_worker, launch, num_processes
 
     merged = load_config(config, overrides)
-    place = checked_device(device or merged.run.train.device)
-    preflight(merged.run, out, place)
-    with run_lock(out):
-        checkpoint = choose_checkpoint(out, resume)
-        tokenizer = Tokenizer.load(merged.run.data.tokenizer)
-        tokenizer.check_fits(merged.run.model.vocab_size)
-        with preparing() as note:
-            corpus = prepare(merged.run.data, tokenizer, out / "data", progress=note)
-        tell_passed_over(corpus.too_short(merged.run.data), merged.run.data.text_length)
-        with TrainingProgress(merged.run) as progress:
-            outcome = train(merged, out, tokenizer, corpus, device=place, resume=checkpoint, reporter=progress)
-    _report(outcome, out, config, overrides, device)
+    place = device or merged.run.train.device
+    given = {"--device": device, "--nodes": nodes, "--rendezvous": rendezvous}
+    if nproc != "auto":
+        given["--nproc"] = nproc
+    words = ["train", config, "--out", str(out), *(word for text in overrides for word in ("--set", text))]
+    words += [word for name, value in given.items() if value for word in (name, value)]
+    if not is_worker():
+        machines = Machines.parse(nodes, rendezvous)
+        count = num_processes(_number(nproc), merged.run.parallel, place, machines)
+        if machines.alone:
+            fit_to_world(merged, count)
+        if count > 1 or not machines.alone:
+            command = [sys.executable, "-m", "glm130b", *words, "--resume", resume]
+            raise typer.Exit(launch(command, out, merged.run.elastic, nproc=count, machines=machines))
+    _train(merged, out, place, resume, f"glm {shlex.join(words)}")
 
 
-def _report(outcome: Outcome, out: Path, config: str, overrides: list[str], device: str | None) -> None:
+def _number(nproc: str) -> int | None:
+    if nproc == "auto":
+        return None
+    if not nproc.isdecimal() or int(nproc) == 0:
+        raise typer.BadParameter(f"{nproc} is neither auto nor a number of processes.", param_hint="--nproc")
+    return int(nproc)
+
+
+def _train(merged: MergedConfig, out: Path, place: str, resume: str, again: str) -> None:
+    """Train as one of the job's ranks, or as the only one."""
+    from glm130b.cli.progress import TrainingProgress
+    from glm130b.launch import fit_to_world, own_device, process_group, worker
+    from glm130b.model import checked_device
+    from glm130b.parallel import World
+    from glm130b.tokenization import Tokenizer
+    from glm130b.training import choose_checkpoint, run_lock, train
+
+    with worker(out, merged.run.elastic) as me:
+        device = checked_device(own_device(me, place))
+        with process_group(me, device):
+            world = World.current()
+            merged, note = fit_to_world(merged, me.world_size)
+            with run_lock(out) if me.first else nullcontext():
+                found = choose_checkpoint(out, me.resume or resume) if me.first else None
+                checkpoint = world.gather(found)[0]
+                tokenizer = Tokenizer.load(merged.run.data.tokenizer)
+                tokenizer.check_fits(merged.run.model.vocab_size)
+                corpus = _open_corpus(merged, out, tokenizer, me, world)
+                if me.first and note:
+                    typer.echo(note)
+                with TrainingProgress(merged.run) if me.first else nullcontext() as progress:
+                    outcome = train(
+                        merged,
+                        out,
+                        tokenizer,
+                        corpus,
+                        device=device,
+                        resume=checkpoint,
+                        reporter=progress,
+                        beat=me.beat,
+                    )
+    if me.first:
+        _report(outcome, out, again)
+    if outcome.stopped_by is not None:
+        raise typer.Exit(128 + outcome.stopped_by)
+
+
+def _open_corpus(merged: MergedConfig, out: Path, tokenizer: Tokenizer, me: Worker, world: World) -> PreparedCorpus:
+    """The run's tokens, which the first rank makes while the others wait."""
+    from glm130b.cli.progress import preparing, tell_passed_over
+    from glm130b.corpus import Document, open_prepared, prepare
+
+    if not me.first:
+        me.beat("waiting", 0)
+        world.barrier()
+        me.beat("start", 0)
+        return open_prepared(out / "data", list(merged.run.data.active_sources))
+    with preparing() as note:
+
+        def progress(source: str, document: Document) -> None:
+            me.beat("start", 0)
+            note(source, document)
+
+        corpus = prepare(merged.run.data, tokenizer, out / "data", progress=progress)
+    tell_passed_over(corpus.too_short(merged.run.data), merged.run.data.text_length)
+    world.barrier()
+    return corpus
+
+
+def _report(outcome: Outcome, out: Path, again: str) -> None:
     if outcome.stopped_by is None:
         typer.echo(f"Done after step {outcome.progress.step}: {outcome.checkpoint}")
         typer.echo(f"Try: glm fill {shlex.quote('The capital of France is [MASK].')} --model {shlex.quote(str(out))}")
-        return
-    typer.echo(f"Stopped after step {outcome.progress.step}, saved {outcome.checkpoint}. Resume with:")
-    sets = "".join(f" --set {shlex.quote(text)}" for text in overrides)
-    place = f" --device {shlex.quote(device)}" if device else ""
-    typer.echo(f"  glm train {shlex.quote(config)} --out {shlex.quote(str(out))}{sets}{place}")
-    raise typer.Exit(128 + outcome.stopped_by)
+    else:
+        typer.echo(f"Stopped after step {outcome.progress.step}, saved {outcome.checkpoint}. Resume with:\n  {again}")

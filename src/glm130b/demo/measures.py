@@ -12,7 +12,7 @@ import numpy as np
 from glm130b.config import RunConfig
 from glm130b.corpus import PreparedCorpus
 from glm130b.interop import describe, load, quantize_folder, resolve
-from glm130b.training import heldout_loss
+from glm130b.training import heldout_loss, losses_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def precisions(out: Path, config: RunConfig, corpus: PreparedCorpus, device: str
 
 def _measure(name: str, folder: Path, config: RunConfig, corpus: PreparedCorpus, device: str) -> Precision:
     model, tokenizer = load(folder, device=device)
-    losses = heldout_loss(model, config, corpus.heldout, tokenizer.special)
+    losses = heldout_loss(losses_of(model, config.train.micro_batch_size), config, corpus.heldout, tokenizer.special)
     weights = describe(folder).num_bytes
     return Precision(name, folder, losses, weights / 1e6)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from glm130b.interop.opened import Opened, find_tokenizer, open_model, resolve
 from glm130b.interop.sat import RankFile, is_sat, rank_files
 from glm130b.interop.shape import UNKNOWN_HEADS
 from glm130b.interop.sharding import Whole
-from glm130b.model import INDEX, FolderTensors, Index, damaged_tensors, read_index
+from glm130b.model import DESCRIPTIONS, INDEX, FolderTensors, Index, damaged_tensors, read_index
 from glm130b.planning import parameter_shapes
 
 _TYPE_NAMES = {torch.float16: "FP16", torch.bfloat16: "BF16", torch.float32: "FP32", torch.int8: "INT8"}
@@ -80,7 +81,8 @@ def describe(path: str | Path, config: str | None = None) -> Description:
 
 
 def verify(path: str | Path) -> Iterator[FileCheck]:
-    """Read every file of weights and compare it with what was recorded: SHA-256 in folders, CRC-32 in official files.
+    """Read every file of weights, a checkpoint's optimizer state included, and compare it with what was recorded:
+    SHA-256 in folders, CRC-32 in official files.
 
     Files are checked one by one, whatever is wrong with the others.
 
@@ -92,10 +94,13 @@ def verify(path: str | Path) -> Iterator[FileCheck]:
         for file in rank_files(path):
             yield _checked(file, lambda file, _: _official_fault(file))
         return
-    index = read_index(path)
-    yield _checked(path / "config.json", lambda _, sha256: _config_fault(sha256, index))
-    for name in dict.fromkeys(index.files.values()):
-        yield _checked(path / name, lambda file, sha256: _shard_fault(file, sha256, index))
+    for name, description in DESCRIPTIONS.items():
+        if name != INDEX and not (path / name).is_file():
+            continue
+        index = read_index(path, name)
+        yield _checked(path / description, partial(_description_fault, index=index))
+        for shard in dict.fromkeys(index.files.values()):
+            yield _checked(path / shard, partial(_shard_fault, index=index))
 
 
 def _checked(file: Path, fault: Callable[[Path, str], str | None]) -> FileCheck:
@@ -109,8 +114,8 @@ def _checked(file: Path, fault: Callable[[Path, str], str | None]) -> FileCheck:
         return FileCheck(file, 0, None, f"cannot be read ({error.strerror})")
 
 
-def _config_fault(sha256: str, index: Index) -> str | None:
-    return None if index.config_sha256 in (None, sha256) else "changed since it was written"
+def _description_fault(_: Path, sha256: str, index: Index) -> str | None:
+    return None if index.description_sha256 in (None, sha256) else "changed since it was written"
 
 
 def _official_fault(file: Path) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Region:
         return (rows,) if self.columns is None else (rows, self.columns[1] - self.columns[0])
 
     @property
+    def num_values(self) -> int:
+        """How many values it holds; none if it has no rows."""
+        return prod(self.shape)
+
+    @property
     def slices(self) -> tuple[slice, ...]:
         """What cuts it out of the whole tensor."""
         return (slice(*self.rows),) if self.columns is None else (slice(*self.rows), slice(*self.columns))
@@ -53,3 +60,31 @@ class Region:
         if self.columns is None or outer.columns is None:
             return (rows,)
         return (rows, slice(self.columns[0] - outer.columns[0], self.columns[1] - outer.columns[0]))
+
+
+def covers(shape: tuple[int, ...], regions: Iterable[Region]) -> bool:
+    """Whether rectangles lie inside a vector or matrix and hold each of its values exactly once."""
+    whole = Region.whole(shape)
+    passing: list[Region] = []  # those that reach the row of the one looked at
+    num_values = 0
+    for region in sorted(regions, key=lambda region: region.rows):
+        passing = [other for other in passing if other.rows[1] > region.rows[0]]
+        if region.overlap(whole) != region or any(other.overlap(region) for other in passing):
+            return False
+        passing.append(region)
+        num_values += region.num_values
+    return num_values == whole.num_values
+
+
+def joined(regions: Sequence[Region]) -> list[Region]:
+    """The same rows in the same order with as few rectangles as will do; those without rows are left out."""
+    found: list[Region] = []
+    for region in regions:
+        if not region.num_values:
+            continue
+        last = found[-1] if found else None
+        if last is not None and (last.rows[1], last.columns) == (region.rows[0], region.columns):
+            found[-1] = Region((last.rows[0], region.rows[1]), region.columns)
+        else:
+            found.append(region)
+    return found

@@ -28,7 +28,7 @@ DTYPES = {
 }
 """The element types of weights by safetensors' names."""
 
-_DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def shard_header(names: Sequence[str], infos: Mapping[str, TensorInfo]) -> bytes
     for name in names:
         info = infos[name]
         content[name] = {
-            "dtype": _DTYPE_NAMES[info.dtype],
+            "dtype": DTYPE_NAMES[info.dtype],
             "shape": list(info.shape),
             "data_offsets": [offset, offset + info.nbytes],
         }

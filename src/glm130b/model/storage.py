@@ -7,23 +7,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from glm130b.config import ModelConfig
 from glm130b.errors import ModelError
 from glm130b.files import Progress, read_json, write_json
 from glm130b.model.device import spread
+from glm130b.model.folder_tensors import FolderTensors
 from glm130b.model.glm import GLM
-from glm130b.model.index import read_index, write_index
-from glm130b.model.shard import DTYPES, ShardRecord, TensorInfo, TensorSource, plan_shards, sha256_of, write_shard
+from glm130b.model.index import write_index
+from glm130b.model.shard import ShardRecord, TensorSource, plan_shards, write_shard
 
 _FORMAT_VERSION = 1
 MAX_SHARD_BYTES = 4 * 2**30
@@ -62,17 +61,7 @@ def write_tensors(
         bits, scale_shards: what ``FolderInfo`` says of them.
         progress: remembers finished shards, which are not written again.
     """
-    quantization = {"bits": bits, "granularity": "row", "symmetric": True, "scale_shards": scale_shards}
-    write_json(
-        folder / "config.json",
-        {
-            "model_type": "glm130b",
-            "format_version": _FORMAT_VERSION,
-            **config.model_dump(mode="json"),
-            "tokenizer_fingerprint": tokenizer,
-            "quantization": None if bits is None else quantization,
-        },
-    )
+    write_info(folder, FolderInfo(config, bits, tokenizer, scale_shards))
     plan = plan_shards(source.infos, max_shard_bytes)
     records: dict[str, ShardRecord] = {}
     for number, names in enumerate(plan, start=1):
@@ -83,7 +72,27 @@ def write_tensors(
         records[file] = write_shard(folder / file, names, source)
         if progress is not None:
             progress.finish(file, asdict(records[file]))
-    write_index(folder, records, sum(info.nbytes for info in source.infos.values()))
+    write_index(folder, records, sum(info.nbytes for info in source.infos.values()), {})
+
+
+def write_info(folder: Path, info: FolderInfo) -> None:
+    """Write ``config.json``."""
+    quantization = {
+        "bits": info.bits,
+        "granularity": "row",
+        "symmetric": True,
+        "scale_shards": info.scale_shards,
+    }
+    write_json(
+        folder / "config.json",
+        {
+            "model_type": "glm130b",
+            "format_version": _FORMAT_VERSION,
+            **info.model.model_dump(mode="json"),
+            "tokenizer_fingerprint": info.tokenizer,
+            "quantization": None if info.bits is None else quantization,
+        },
+    )
 
 
 def read_info(path: Path) -> FolderInfo:
@@ -114,66 +123,6 @@ def read_info(path: Path) -> FolderInfo:
             f"{path / 'config.json'} does not describe a model ({str(error).splitlines()[0]}).",
             "Make or copy it again.",
         ) from None
-
-
-class FolderTensors:
-    """The tensors of a model folder as a source; each is memory-mapped for as long as it is used.
-
-    Args:
-        verify: compare each tensor, when it is first read, with the SHA-256 in the index.
-
-    Raises:
-        ModelError: no index (the folder is incomplete), or a shard that is missing, truncated or
-            damaged, by name.
-    """
-
-    def __init__(self, path: Path, *, verify: bool = True) -> None:
-        self.path, self.verify = path, verify
-        self.index = read_index(path)
-        self._verified: set[str] = set()
-        found: dict[str, TensorInfo] = {}
-        for file in dict.fromkeys(self.index.files.values()):
-            with self._open(file) as shard:
-                for name in shard.keys():  # noqa: SIM118
-                    piece = shard.get_slice(name)
-                    found[name] = TensorInfo(tuple(piece.get_shape()), DTYPES[piece.get_dtype()])
-        if missing := self.index.files.keys() - found.keys():
-            raise ModelError(f"{path} lacks {min(missing)}.", "Make or copy the folder again.")
-        self.infos = {name: found[name] for name in self.index.files}
-
-    def read(self, name: str) -> Tensor:
-        """One tensor, memory-mapped.
-
-        Raises:
-            ModelError: its bytes are not those that were written.
-        """
-        file = self.index.files[name]
-        with self._open(file) as shard:
-            tensor: Tensor = shard.get_tensor(name)
-        if self.verify and name in self.index.digests and name not in self._verified:
-            if sha256_of(tensor) != self.index.digests[name]:
-                raise ModelError(
-                    f"{self.path / file} is damaged: the bytes of {name} are not those that were written.",
-                    "Copy it again, or use an earlier checkpoint.",
-                )
-            self._verified.add(name)
-        return tensor
-
-    @contextmanager
-    def _open(self, file: str) -> Iterator[Any]:
-        path = self.path / file
-        try:
-            size = self.index.sizes.get(file)
-            if size is not None and path.stat().st_size != size:
-                raise SafetensorError(f"{path.stat().st_size} bytes instead of {size}")
-            with safe_open(path, framework="pt") as shard:
-                yield shard
-        except FileNotFoundError:
-            raise ModelError(f"{path} is missing.", "Make or copy the folder again.") from None
-        except (SafetensorError, OSError, KeyError) as error:
-            raise ModelError(
-                f"{path} is truncated or damaged ({error}).", "Copy it again, or use an earlier checkpoint."
-            ) from None
 
 
 def read_tensors(path: Path, *, verify: bool = True) -> Iterator[tuple[str, Tensor]]:

@@ -42,11 +42,15 @@ def place_model(
     precision: Precision = "fp32",
     recompute: Recompute = "none",
     compile_layers: bool = False,
+    materialise: bool = True,
 ) -> Placed:
     """Build this rank's stages.
 
     Every parameter starts from the seed and its own name, so that any mesh trains the same model. The order is
     tensor parallelism, compilation, data parallelism: each sees what the one before has made.
+
+    Args:
+        materialise: False leaves all parameters on the meta device, without values.
 
     Raises:
         ConfigError: the model does not divide so.
@@ -65,13 +69,14 @@ def place_model(
             _compile(stage)
         if precision != "fp32" or mesh.config.data > 1:
             place_data_parallel(stage, mesh, precision)
-        stage.to_empty(device=mesh.device)
-        for module in sharded_modules(stage):  # lets FSDP2 lay out its shards before they are looked at
-            module.unshard()
-            module.reshard()
+        if materialise:
+            stage.to_empty(device=mesh.device)
+            for module in sharded_modules(stage):  # lets FSDP2 lay out its shards before they are looked at
+                module.unshard()
+                module.reshard()
         stages.append(stage)
     held = [part for stage in stages for part in _holdings(stage, config, mesh)]
-    for part in held:
+    for part in held if materialise else ():
         _initialise(part, config, seed)
     return Placed(mesh, stages, held)
 

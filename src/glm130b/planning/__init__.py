@@ -1,6 +1,56 @@
 """Memory, FLOPs and time before anything runs."""
 
-from glm130b.planning.flops import Work, forward_flops, training_flops
+from glm130b.planning.balance import (
+    StageShape,
+    num_stages,
+    padded_micro_batches,
+    split_layers,
+    stage_shapes,
+    stages_on,
+)
+from glm130b.planning.estimate import (
+    DEVICES,
+    UTILISATION,
+    Device,
+    Step,
+    num_micro_batches,
+    peak_memory,
+    step_seconds,
+)
+from glm130b.planning.flops import Work, forward_flops, hardware_flops, training_flops
+from glm130b.planning.memory import Memory, rank_memory, rank_parameters
+from glm130b.planning.pipeline import bubble_share, in_flight
+from glm130b.planning.remedy import memory_remedy
+from glm130b.planning.report import columns, plan_text, ranks_text
 from glm130b.planning.size import parameter_count, parameter_shapes
 
-__all__ = ["Work", "forward_flops", "parameter_count", "parameter_shapes", "training_flops"]
+__all__ = [
+    "DEVICES",
+    "UTILISATION",
+    "Device",
+    "Memory",
+    "StageShape",
+    "Step",
+    "Work",
+    "bubble_share",
+    "columns",
+    "forward_flops",
+    "hardware_flops",
+    "in_flight",
+    "memory_remedy",
+    "num_micro_batches",
+    "num_stages",
+    "padded_micro_batches",
+    "parameter_count",
+    "parameter_shapes",
+    "peak_memory",
+    "plan_text",
+    "rank_memory",
+    "rank_parameters",
+    "ranks_text",
+    "split_layers",
+    "stage_shapes",
+    "stages_on",
+    "step_seconds",
+    "training_flops",
+]

@@ -2,83 +2,119 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from glm130b.planning import Work
-from glm130b.samples import NO_TARGET
+from glm130b.samples import NO_TARGET, PADDING
 from glm130b.samples import Sequence as PackedSequence
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What one forward pass takes; B sequences of S tokens, N targets.
+    """What one forward pass takes: B sequences of S tokens with at most T targets; see ``parallel.Stage``.
 
     Attributes:
-        tokens, position_ids, sample, branch: int64 ``[B, S]``.
-        rows: flat places of the targets, int64 ``[N]``.
-        targets: int64 ``[N]``.
-        weights: FP32 ``[N]``; they sum to 1 over all micro-batches of a step.
-        sequence: which of the B sequences each target belongs to, int64 ``[N]``.
+        tokens: int64 ``[B, S]``.
+        arguments: ``position_ids``, ``sample`` and ``branch``, int64 ``[B, S]``; ``seeds`` of dropout, int64 ``[B]``;
+            ``counts``, targets of each sequence, int64 ``[B]`` on the CPU; ``rows`` and ``targets``, their places and
+            ids, int64 ``[B, T]``, and their ``weights``, FP32 ``[B, T]``.
     """
 
     tokens: Tensor
-    position_ids: Tensor
-    sample: Tensor
-    branch: Tensor
-    rows: Tensor
-    targets: Tensor
-    weights: Tensor
-    sequence: Tensor
+    arguments: dict[str, Tensor]
 
-    @property
-    def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The model's positional arguments."""
-        return self.tokens, self.position_ids, self.sample, self.branch
+
+@dataclass(frozen=True)
+class Weighting:
+    """How much a target weighs in the loss of a step.
+
+    Attributes:
+        num_sequences: of the whole step; every sequence weighs the same, and its targets among themselves.
+        num_targets: of the whole step, if every target is to weigh the same instead.
+        scale: multiplies all of it.
+    """
+
+    num_sequences: int
+    num_targets: int | None = None
+    scale: float = 1.0
+
+    def of(self, count: int) -> float:
+        """The weight of each of the ``count`` targets of a sequence."""
+        if self.num_targets is not None:
+            return self.scale / self.num_targets
+        return self.scale / (max(count, 1) * self.num_sequences)
 
 
 def micro_batches(
     sequences: Sequence[PackedSequence],
-    size: int,
+    seeds: Sequence[int],
+    weighting: Weighting,
     *,
-    normalisation: Literal["sequence", "token"] = "sequence",
+    sizes: Sequence[int],
+    seq_length: int,
+    same_shape: bool = False,
     device: torch.device | str = "cpu",
-) -> Iterator[MicroBatch]:
-    """Cut a step's sequences into micro-batches of ``size``.
+) -> list[MicroBatch]:
+    """Cut sequences into micro-batches of ``sizes``, filled up with empty sequences where they do not suffice.
 
-    ``sequence``: each sequence weighs the same, so a target weighs 1 / (targets of its sequence *
-    sequences of the step). ``token``: each target of the step weighs the same.
+    Args:
+        seeds: of dropout, one for each sequence.
+        same_shape: give all micro-batches the same T, so that they can be joined.
     """
-    all_targets = sum(sequence.num_targets for sequence in sequences)
-    for start in range(0, len(sequences), size):
-        part = sequences[start : start + size]
-        targets = np.stack([sequence.targets for sequence in part])
-        has_target = targets != NO_TARGET
-        counts = has_target.sum(axis=1)
-        if normalisation == "token":
-            weight = np.full(len(part), 1.0 / all_targets)
-        else:
-            weight = 1.0 / (np.maximum(counts, 1) * len(sequences))
-        owner = np.repeat(np.arange(len(part)), counts)
+    width = max((sequence.num_targets for sequence in sequences), default=0) if same_shape else None
+    missing = sum(sizes) - len(sequences)
+    filled = [*sequences, *[empty_sequence(seq_length)] * missing]
+    all_seeds = [*seeds, *[0] * missing]
+    batches, start = [], 0
+    for size in sizes:
+        part = slice(start, start + size)
+        batches.append(_micro_batch(filled[part], all_seeds[part], weighting, width, device))
+        start += size
+    return batches
 
-        def stacked(name: str, part: Sequence[PackedSequence] = part) -> Tensor:
-            return torch.from_numpy(np.stack([getattr(sequence, name) for sequence in part])).to(device)
 
-        yield MicroBatch(
-            tokens=stacked("tokens"),
-            position_ids=stacked("position_ids"),
-            sample=stacked("sample"),
-            branch=stacked("branch"),
-            rows=torch.from_numpy(np.flatnonzero(has_target)).to(device),
-            targets=torch.from_numpy(targets[has_target]).to(device),
-            weights=torch.from_numpy(weight[owner].astype(np.float32)).to(device),
-            sequence=torch.from_numpy(owner).to(device),
-        )
+def _micro_batch(
+    sequences: Sequence[PackedSequence],
+    seeds: Sequence[int],
+    weighting: Weighting,
+    width: int | None,
+    device: torch.device | str,
+) -> MicroBatch:
+    places = [np.flatnonzero(sequence.targets != NO_TARGET) for sequence in sequences]
+    counts = [len(place) for place in places]
+    shape = (len(sequences), max(counts) if width is None else width)
+    rows, targets = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    weights = np.zeros(shape, dtype=np.float32)
+    for n, (sequence, place) in enumerate(zip(sequences, places, strict=True)):
+        rows[n, : len(place)] = place
+        targets[n, : len(place)] = sequence.targets[place]
+        weights[n, : len(place)] = weighting.of(len(place))
+
+    def stacked(name: str) -> Tensor:
+        return torch.from_numpy(np.stack([getattr(sequence, name) for sequence in sequences])).to(device)
+
+    return MicroBatch(
+        stacked("tokens"),
+        {
+            **{name: stacked(name) for name in ("position_ids", "sample", "branch")},
+            "seeds": torch.tensor(seeds, dtype=torch.int64).to(device),
+            "counts": torch.tensor(counts, dtype=torch.int64),
+            "rows": torch.from_numpy(rows).to(device),
+            "targets": torch.from_numpy(targets).to(device),
+            "weights": torch.from_numpy(weights).to(device),
+        },
+    )
+
+
+def empty_sequence(seq_length: int) -> PackedSequence:
+    """A sequence of padding, which costs time and changes nothing."""
+    zeros = np.zeros(seq_length, dtype=np.int64)
+    return PackedSequence(zeros, zeros, np.full_like(zeros, PADDING), zeros, np.full_like(zeros, NO_TARGET))
 
 
 def work_of(sequences: Sequence[PackedSequence]) -> Work:

@@ -1,30 +1,40 @@
-"""Checkpoints: model folders that also hold what resuming needs, whole or not there."""
+"""Checkpoints: model folders that also hold what resuming needs. Which there are, and going on from one.
+
+They are written by ``checkpoint_writer.py``; see docs/decisions/0010-sharded-checkpoints.md.
+"""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
-from glm130b.config import DataConfig, ObjectiveConfig, RunConfig
-from glm130b.errors import ConfigError, ModelError
-from glm130b.files import is_partial, read_json, whole_folder, write_json
-from glm130b.model import GLM, InMemory, checked_tensors, checkpoints, read_tensors, write_tensors
-from glm130b.samples import TrainingData, settings_seen
+from glm130b.config import RunConfig
+from glm130b.errors import ModelError
+from glm130b.files import is_partial, read_json, sha256_of_file
+from glm130b.model import checkpoints, read_info
+from glm130b.parallel import Held, World
+from glm130b.planning import parameter_shapes
+from glm130b.samples import TrainingData
 from glm130b.tokenization import Tokenizer
-from glm130b.training.optimizer import moments, restore_moments
+from glm130b.training.agreement import on_all
+from glm130b.training.checkpoint_parts import MOMENTS, moments, weights
+from glm130b.training.checkpoint_shards import check_whole, open_checkpoint
+from glm130b.training.guard import (
+    check_counters,
+    check_optimizer,
+    check_replicas,
+    check_same_run,
+    check_tokenizer,
+)
 from glm130b.training.progress import Progress
+from glm130b.training.retention import discard, step_of
 
-_BOUND = ("seed", "model", "data", "objective")
-"""Sections that cannot change within a run: they decide what the parameters are and what sample i is.
-
-Of ``data``, only what concerns the sequences already seen; see ``settings_seen``.
-"""
+_STATE = "training_state.json"
 
 
 def latest_checkpoint(run: Path) -> Path | None:
@@ -53,109 +63,101 @@ def choose_checkpoint(run: Path, resume: str) -> Path | None:
     return chosen
 
 
-def save_checkpoint(
-    run: Path,
-    model: GLM,
-    optimizer: torch.optim.Optimizer,
-    tokenizer: Tokenizer,
-    config: RunConfig,
-    progress: Progress,
-    data: TrainingData,
-) -> Path:
-    """Write ``checkpoints/step-<n>`` and remove the oldest beyond ``checkpoint.keep``."""
-    path = run / "checkpoints" / f"step-{progress.step:08d}"
-    with whole_folder(path) as folder:
-        tokenizer.save(folder)
-        save_file(moments(model, optimizer), folder / "optimizer.safetensors")
-        state = {
-            **asdict(progress),
-            "data_fingerprints": data.fingerprints,
-            "seen_in_mip": data.seen_in_mip,
-            "config": config.model_dump(mode="json"),
-        }
-        write_json(folder / "training_state.json", state)
-        write_tensors(folder, InMemory(model.state_dict()), config.model, tokenizer=tokenizer.model_fingerprint)
-    for old in checkpoints(run)[: -config.checkpoint.keep]:
-        _discard(old)
-    return path
-
-
-def load_checkpoint(
-    path: Path, model: GLM, optimizer: torch.optim.Optimizer, config: RunConfig, data: TrainingData
-) -> Progress:
-    """Restore model and optimizer to the last bit.
-
-    Raises:
-        ModelError: a file is missing, truncated or damaged, by name.
-        ConfigError: the checkpoint is of another model, data order or corpus.
-    """
-    state = read_json(path / "training_state.json", ModelError)
-    try:
-        progress = Progress(int(state["step"]), int(state["samples"]))
-        _check_same_run(path, state, config, data.fingerprints)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(
-            f"{path / 'training_state.json'} is damaged ({error!r}).",
-            f"Remove {path} to resume from the checkpoint before it.",
-        ) from None
-    parameters = model.state_dict()
-    with torch.no_grad():
-        for name, tensor in checked_tensors(model, read_tensors(path), str(path)):
-            parameters[name].copy_(tensor)
-    file = path / "optimizer.safetensors"
-    try:
-        tensors = load_file(file)
-        if progress.step:
-            restore_moments(model, optimizer, tensors, progress.step)
-    except (SafetensorError, OSError, KeyError) as error:
-        raise ModelError(
-            f"{file} is missing, truncated or damaged ({error}).",
-            f"Remove {path} to resume from the checkpoint before it.",
-        ) from None
-    return progress
-
-
 def forget_after(run: Path, step: int) -> None:
     """Delete the checkpoints after ``step``: going back to an older one gives up what came of it."""
     for path in reversed(checkpoints(run)):
-        if int(path.name.removeprefix("step-")) > step:
-            _discard(path)
-
-
-def _discard(path: Path) -> None:
-    # Renamed first, so that a kill half-way leaves no folder that looks whole.
-    doomed = path.rename(path.with_name(f".partial-old-{path.name}"))
-    shutil.rmtree(doomed, ignore_errors=True)
+        if step_of(path) > step:
+            discard(path)
 
 
 def remove_leftovers(run: Path) -> None:
-    """Delete what a killed process left half-written."""
+    """Delete what a killed process left half-written; for one process, before any other begins to save."""
     for path in (run / "checkpoints").glob(".*"):
         if is_partial(path):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _check_same_run(path: Path, state: dict[str, Any], config: RunConfig, fingerprints: dict[str, str]) -> None:
-    samples = int(state["samples"])
-    then, now = state["config"], config.model_dump(mode="json")
-    before = ObjectiveConfig.model_validate(then["objective"])
-    then["data"] = settings_seen(DataConfig.model_validate(then["data"]), before, samples)
-    now["data"] = settings_seen(config.data, config.objective, samples)
-    for section in _BOUND:
-        if then[section] != now[section]:
-            key, was = _first_difference(then[section], now[section], section)
-            raise ConfigError(
-                f"{path} was trained with {key} = {was}, the config says otherwise.",
-                "Give the run's own config, or train into a new folder (--out).",
-            )
-    for name in (*now["data"]["sources"], *now["data"]["instructions"]):
-        if state["data_fingerprints"][name] != fingerprints[name]:
-            raise ConfigError(f"{path} was trained on other tokens than {name} holds now.", "Restore the data.")
+def load_checkpoint(
+    path: Path,
+    held: Sequence[Held],
+    optimizer: torch.optim.Optimizer,
+    config: RunConfig,
+    data: TrainingData,
+    tokenizer: Tokenizer,
+    world: World,
+) -> tuple[Progress, dict[str, Any]]:
+    """Restore parameters and optimizer, whatever mesh the checkpoint is of; to the last bit. Collective.
+
+    Every rank reads what it holds; together they compare all that is stored with its checksums.
+
+    Args:
+        held: what this rank holds of every parameter.
+        optimizer: AdamW over ``held``.
+
+    Returns:
+        How far the run had come, and what ``CheckpointWriter.save`` was given as ``extra``.
+
+    Raises:
+        ModelError: a file is missing, truncated or damaged; replicas had drifted apart, the embedding was untied,
+            or the optimizer had lost count. By name, on every rank.
+        ConfigError: the checkpoint is of another model, data order, corpus or tokenizer, or of other settings of
+            the optimizer.
+    """
+    return on_all(world, partial(_load, path, held, optimizer, config, data, tokenizer, world))[world.rank]
 
 
-def _first_difference(then: Any, now: Any, key: str) -> tuple[str, Any]:
-    if isinstance(then, dict) and isinstance(now, dict):
-        for name in [*then, *now]:
-            if then.get(name) != now.get(name):
-                return _first_difference(then.get(name), now.get(name), f"{key}.{name}")
-    return key, then
+def _load(
+    path: Path,
+    held: Sequence[Held],
+    optimizer: torch.optim.Optimizer,
+    config: RunConfig,
+    data: TrainingData,
+    tokenizer: Tokenizer,
+    world: World,
+) -> tuple[Progress, dict[str, Any]]:
+    state = read_json(path / _STATE, ModelError)
+    parameters, averages = open_checkpoint(path)
+    try:
+        if averages.index.description_sha256 not in (None, sha256_of_file(path / _STATE)):
+            raise ValueError("its bytes are not those that were written")
+        progress, extra = _checked(path, state, config, data, tokenizer)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(
+            f"{path / _STATE} is damaged ({error}).",
+            f"Remove {path} to resume from the checkpoint before it.",
+        ) from None
+    if world.first:
+        check_whole(path, parameters, averages, config.model, progress.updates)
+    for tensors in (parameters, averages):
+        tensors.verify_share(world.rank, world.size)
+    with torch.no_grad():
+        for part in weights(held):
+            part.values.copy_(parameters.read_region(part.piece.name, part.piece.region))
+        optimizer.state.clear()
+        if progress.updates:
+            for one in held:
+                optimizer.state[one.local] = {
+                    "step": torch.tensor(float(progress.updates), device=one.local.device),
+                    **{kind: torch.zeros_like(one.local) for kind in MOMENTS},
+                }
+        for part in moments(held, optimizer):
+            part.values.copy_(averages.read_region(part.piece.name, part.piece.region))
+    return progress, extra
+
+
+def _checked(
+    path: Path, state: dict[str, Any], config: RunConfig, data: TrainingData, tokenizer: Tokenizer
+) -> tuple[Progress, dict[str, Any]]:
+    """What ``training_state.json`` says, if the run may go on from it."""
+    missed = int(state.get("skipped_steps", 0)), int(state.get("skipped_samples", 0))
+    progress = Progress(int(state["step"]), int(state["samples"]), *missed)
+    check_tokenizer(path, read_info(path).tokenizer, tokenizer.model_fingerprint)
+    check_same_run(path, state, config, data.fingerprints)
+    # Earlier versions recorded of the optimizer no more than the configuration says.
+    optimizer = state.get("optimizer")
+    if not config.checkpoint.allow_changed_optimizer:
+        check_optimizer(path, optimizer or state["config"]["train"]["optimizer"], config.train.optimizer)
+    if optimizer is not None:
+        check_replicas(path, state["drifted_replicas"])
+        check_counters(path, optimizer["steps"], parameter_shapes(config.model), progress.updates)
+    return progress, state.get("extra", {})

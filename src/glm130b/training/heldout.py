@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 
 from glm130b.config import RunConfig
 from glm130b.corpus import Tokens
 from glm130b.model import GLM
+from glm130b.parallel import Stage
 from glm130b.samples import Objective, SampleStream
+from glm130b.samples import Sequence as PackedSequence
 from glm130b.tokenization import SpecialTokens
-from glm130b.training.batch import micro_batches
-from glm130b.training.forward import hidden_at_targets
+from glm130b.training.batch import Weighting, micro_batches
 from glm130b.training.loss import linear_cross_entropy
+
+Losses = Callable[[Sequence[PackedSequence]], list[float]]
+"""Mean cross-entropy of the targets of each sequence."""
 
 _SEED = 0
 """Not the run's: runs are compared on the same blanks."""
 
 
-@torch.no_grad()
+def losses_of(model: GLM, micro_batch_size: int) -> Losses:
+    """Measure a model that lies on one device."""
+    stage = Stage(model, range(model.config.num_layers), linear_cross_entropy)
+    device = model.word_embeddings.weight.device
+
+    @torch.no_grad()
+    def losses(sequences: Sequence[PackedSequence]) -> list[float]:
+        training = stage.training
+        stage.eval()
+        sizes = [min(micro_batch_size, len(sequences) - start) for start in range(0, len(sequences), micro_batch_size)]
+        length = len(sequences[0].tokens)
+        found: list[float] = []
+        for batch in micro_batches(
+            sequences, [0] * len(sequences), Weighting(1), sizes=sizes, seq_length=length, device=device
+        ):
+            found += stage(batch.tokens, **batch.arguments).tolist()
+        stage.train(training)
+        return found
+
+    return losses
+
+
 def heldout_loss(
-    model: GLM,
+    losses: Losses,
     config: RunConfig,
     shards: dict[str, Tokens],
     special: SpecialTokens,
@@ -34,9 +61,8 @@ def heldout_loss(
     Returns:
         ``"<source>/<objective>"`` and ``"all"``, the mean of these; empty if nothing is held out.
     """
-    device = model.word_embeddings.weight.device
     count = sequences or config.eval.sequences
-    losses: dict[str, float] = {}
+    found: dict[str, float] = {}
     objectives: tuple[Objective, ...] = ("mask", "gmask")
     for source, shard in shards.items():
         pieces = len(shard.pieces(config.data.text_length))
@@ -46,13 +72,8 @@ def heldout_loss(
             stream = SampleStream(
                 config.data, config.objective, {source: shard}, special, seed=_SEED, objective=objective
             )
-            drawn = [stream[index] for index in range(min(count, pieces))]
-            total = 0.0
-            for batch in micro_batches(drawn, config.train.micro_batch_size, device=device):
-                hidden = hidden_at_targets(model, batch, config.train)
-                loss, _ = linear_cross_entropy(hidden, model.word_embeddings.weight, batch.targets, batch.weights)
-                total += loss.item()
-            losses[f"{source}/{objective}"] = total
-    if losses:
-        losses["all"] = sum(losses.values()) / len(losses)
-    return losses
+            by_sequence = losses([stream[index] for index in range(min(count, pieces))])
+            found[f"{source}/{objective}"] = sum(by_sequence) / len(by_sequence)
+    if found:
+        found["all"] = sum(found.values()) / len(found)
+    return found

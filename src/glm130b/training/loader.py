@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
@@ -24,22 +25,29 @@ class Loader:
 
     Args:
         stream: makes sequence i.
-        consumed: how many were handed out before: the whole state.
+        consumed: how many were handed out before, on all ranks together: the whole state.
         skip: stretches of numbers left out, ``data.skip``.
+        part: (r, n): of each n sequences in a row, the r-th is this rank's. Which rank has which does not depend
+            on how many a step takes.
     """
 
     def __init__(
-        self, stream: SampleStream, config: LoaderConfig, consumed: int, skip: Sequence[tuple[int, int]] = ()
+        self,
+        stream: SampleStream,
+        config: LoaderConfig,
+        consumed: int,
+        skip: Sequence[tuple[int, int]] = (),
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self.consumed = consumed
-        self._stream, self._config, self._skip = stream, config, skip
+        self._stream, self._config, self._skip, self._part = stream, config, skip, part
         self._ahead: Iterator[PackedSequence | GLMError] | None = None
         if config.workers:
             self._ahead = iter(
                 DataLoader(
                     _Guarded(stream),
                     batch_size=None,
-                    sampler=_Numbers(consumed, skip),
+                    sampler=_Numbers(consumed, skip, part),
                     num_workers=config.workers,
                     prefetch_factor=config.prefetch,
                     timeout=config.stall_seconds,
@@ -50,18 +58,19 @@ class Loader:
                 )
             )
 
-    def take(self, count: int) -> tuple[list[int], list[PackedSequence], float]:
-        """Numbers of the next ``count`` sequences, the sequences, and the seconds spent waiting for them.
+    def take(self, number: int) -> tuple[list[int], list[PackedSequence], float]:
+        """Of the next ``number`` sequences, this rank's: their places among them, and they; and the seconds waited.
 
         Raises:
             DataError: a sequence cannot be made.
             ResourceError: the processes have stopped giving any.
         """
         started = time.perf_counter()
-        numbers = [sample_number(self.consumed + n, self._skip) for n in range(count)]
-        sequences = [self._next(number) for number in numbers]
-        self.consumed += count
-        return numbers, sequences, time.perf_counter() - started
+        rank, size = self._part
+        places = list(range((rank - self.consumed) % size, number, size))
+        sequences = [self._next(sample_number(self.consumed + place, self._skip)) for place in places]
+        self.consumed += number
+        return places, sequences, time.perf_counter() - started
 
     def _next(self, number: int) -> PackedSequence:
         if self._ahead is None:
@@ -99,14 +108,12 @@ class _Guarded(Dataset[Any]):
 class _Numbers:
     """Numbers to draw, without end."""
 
-    def __init__(self, consumed: int, skip: Sequence[tuple[int, int]]) -> None:
-        self._consumed, self._skip = consumed, skip
+    def __init__(self, consumed: int, skip: Sequence[tuple[int, int]], part: tuple[int, int]) -> None:
+        rank, size = part
+        self._first, self._step, self._skip = consumed + (rank - consumed) % size, size, skip
 
     def __iter__(self) -> Iterator[int]:
-        consumed = self._consumed
-        while True:
-            yield sample_number(consumed, self._skip)
-            consumed += 1
+        return (sample_number(consumed, self._skip) for consumed in count(self._first, self._step))
 
 
 def _live_and_die_with_the_training(_worker: int) -> None:

@@ -1,4 +1,4 @@
-"""The process around a run: memory, signals, what was asked for against what there is."""
+"""The process around a run: memory, signals, the lock."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
-
-from glm130b.config import RunConfig
-from glm130b.errors import ConfigError, ResourceError
-from glm130b.files import check_free_space, folder_lock, size_text
-from glm130b.model import checkpoints
-from glm130b.planning import parameter_count
-from glm130b.samples import mixture_phases
+from glm130b.files import folder_lock
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -69,68 +62,3 @@ def stop_on_signals() -> Iterator[StopRequest]:
     finally:
         for kind, handler in previous.items():
             signal.signal(kind, handler)
-
-
-def preflight(config: RunConfig, run: Path, device: torch.device) -> None:
-    """Refuse a run that cannot be trained, before it costs anything.
-
-    Raises:
-        ConfigError: it asks for what this version does not train.
-        ResourceError: disk or memory do not suffice.
-    """
-    _check_supported(config)
-    _check_memory(config, device)
-    _check_disk(config, run)
-
-
-def _check_supported(config: RunConfig) -> None:
-    """Refuse by name what this version does not train.
-
-    Raises:
-        ConfigError: FP16, more than one device, or instructions of which there are none.
-    """
-    mesh = config.parallel
-    if mesh.tensor * mesh.pipeline * mesh.data > 1:
-        raise ConfigError(
-            f"The config asks for {mesh.tensor} x {mesh.pipeline} x {mesh.data} devices (parallel.*); this version "
-            "trains on one.",
-            "Set parallel.tensor, parallel.pipeline and parallel.data to 1.",
-        )
-    if config.train.precision == "fp16":
-        raise ConfigError("train.precision is fp16, which this version does not train in.", "Use bf16 or fp32.")
-    mixture_phases(
-        config.data, config.objective, list(config.data.active_sources), list(config.data.active_instructions)
-    )
-
-
-def _check_disk(config: RunConfig, run: Path) -> None:
-    """Refuse a run whose checkpoints do not fit the disk; those already there need no more room.
-
-    Raises:
-        ResourceError: with the space needed and there.
-    """
-    one = 12 * parameter_count(config.model)
-    missing = max(1, config.checkpoint.keep + 1 - len(checkpoints(run)))
-    check_free_space(run, one * missing, f"{missing} checkpoints", "Lower checkpoint.keep, or choose another place.")
-
-
-def _check_memory(config: RunConfig, device: torch.device) -> None:
-    """Refuse a model whose weights, gradients and optimizer state alone exceed the device.
-
-    Raises:
-        ResourceError: with the memory needed and there.
-    """
-    needed = 16 * parameter_count(config.model)
-    if device.type == "cuda":
-        there = torch.cuda.get_device_properties(device).total_memory
-    else:
-        pages = Path("/proc/meminfo")
-        if not pages.exists():
-            return
-        there = int(pages.read_text().split()[1]) * 1024
-    if needed > there:
-        raise ResourceError(
-            f"The model needs {size_text(needed)} for weights, gradients and optimizer; {device} has "
-            f"{size_text(there)}.",
-            "Choose a smaller preset.",
-        )
