@@ -1,183 +1,232 @@
-"""Training speed: tokens/s and model FLOP utilisation, against this machine's own matrix product.
+"""Training speed: tokens/s, FLOP utilisation, memory, and where the time goes; on one rank or on any mesh.
 
-Every round times the machine's FP32 matrix product, one training step of ours and, if asked for, one of
-Hugging Face's GPT-NeoX of the same sizes on the same number of tokens, one after the other, so that
-whatever else the machine does falls on all alike. GPT-NeoX runs in processes of its own, which sleep
-meanwhile: once with the allocator as it comes, once with ours (docs/decisions/0003-allocator.md). Reported
-are medians over the rounds of each round's ratios.
+    python benchmarks/train.py                                       # 20 M parameters on this machine's cores
+    python benchmarks/train.py --set parallel.pipeline=2             # starts the two ranks itself
+    torchrun --nproc-per-node 8 benchmarks/train.py --shape 1.3b --set parallel.data=8
+    python benchmarks/train.py --shape 1.3b --precision bf16 fp16    # on a GPU
+    python benchmarks/train.py --against-cpu --precision fp32 bf16 fp16
 
-Utilisation counts only what the objective needs: linear maps at real tokens, attention between tokens that
-see one another, the output layer at tokens to predict; three times the forward pass. GPT-NeoX is counted
-by its own objective: causal pairs, and every token predicted.
+Every round times, one after the other, the machine's own matrix product, one step of ours and, if asked for,
+one of Hugging Face's GPT-NeoX of the same sizes on as many tokens, so that whatever else the machine does falls
+on all alike. GPT-NeoX runs in processes of its own, which sleep meanwhile: once with the allocator as it comes,
+once with ours (docs/decisions/0003-allocator.md). Reported are medians over the rounds of each round's ratios.
+
+Model FLOP utilisation (mfu) counts only what the objective needs: linear maps at real tokens, attention between
+tokens that see one another, the output layer at tokens to predict; three times the forward pass. Hardware FLOP
+utilisation (hfu) adds what recomputation does a second time. GPT-NeoX is counted by its own objective: causal
+pairs, and every token predicted. Both are divided by what the devices of all ranks can do: a GPU's peak as its
+maker gives it, or else the measured product (on CPUs in FP32, all ranks at once).
+
+Shares of time are means over ranks, measured as ``accounts.py`` says.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import platform
 import statistics
+import sys
 import tempfile
-import time
-from collections.abc import Callable
-from multiprocessing.connection import Connection
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.distributed as dist
+from accounts import Accounts
+from common import (
+    SHAPES,
+    VOCABULARY,
+    configuration,
+    forget_peak_memory,
+    gathered,
+    on_ranks,
+    own_device,
+    peak_memory,
+    text,
+)
+from measured import Measured
+from neox import Neox
 
-from glm130b.config import load_config
-from glm130b.corpus import prepare
+from glm130b.config import RunConfig
+from glm130b.corpus import PreparedCorpus
 from glm130b.planning import Work, parameter_count, training_flops
 from glm130b.tokenization import Tokenizer
 from glm130b.training import Trainer, keep_freed_memory
-from glm130b.training.batch import work_of
+from glm130b.training.checkpoint_writer import CheckpointWriter
 
-SHAPE = {"hidden_size": 384, "num_layers": 8, "num_heads": 6, "ffn_size": 1024, "vocab_size": 16384}
+PRECISIONS = ("fp32", "bf16", "fp16")
+DEFAULTS = {"dry": (64, 8, 2), "small": (1024, 4, 2), "20m": (512, 8, 8), "1.3b": (2048, 64, 8)}
+"""Length, sequences a step and micro-batch of each shape."""
 
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def measure_peak(size: int = 2048) -> float:
-    """Best of five FP32 products of square matrices, in FLOP/s."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    return 2 * size**3 / min(seconds(lambda: a @ b) for _ in range(5))
+TOLERANCES = {"fp32": 1e-4, "bf16": 2e-3, "fp16": 1e-3}
+"""Largest relative departure of a step's loss from the FP32 run on the CPU."""
 
 
-def our_trainer(folder: Path, sequences: int, length: int) -> Trainer:
-    model = ", ".join(f"{name}: {value}" for name, value in SHAPE.items())
-    overrides = [
-        f"model={{{model}, max_sequence_length: {length}}}",
-        f"data.seq_length={length}",
-        "objective.windows_per_sequence=4",
-        f"train.micro_batch_size={sequences}",
-        f"train.batch={{end: {sequences}}}",
-        "train.total=1M samples",
-    ]
-    config = load_config("tiny", overrides).run
-    tokenizer = Tokenizer.load()
-    corpus = prepare(config.data, tokenizer, folder / "data")
-    return Trainer(config, tokenizer, corpus, torch.device("cpu"))
-
-
-def neox_worker(pipe: Connection, sequences: int, length: int, threads: int, keep_memory: bool) -> None:
-    """A process that takes one AdamW step of Hugging Face's GPT-NeoX each time it is asked."""
-    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
-
-    torch.set_num_threads(threads)
-    if keep_memory:
-        keep_freed_memory()
-    # NeoX has a plain feed-forward of two matrices: 1.5 times ours in width costs what GeGLU's three do.
-    model = GPTNeoXForCausalLM(
-        GPTNeoXConfig(
-            hidden_size=SHAPE["hidden_size"],
-            num_hidden_layers=SHAPE["num_layers"],
-            num_attention_heads=SHAPE["num_heads"],
-            intermediate_size=SHAPE["ffn_size"] * 3 // 2,
-            vocab_size=SHAPE["vocab_size"],
-            max_position_embeddings=length,
-            tie_word_embeddings=True,
-            use_cache=False,
-        )
-    ).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
-    generator = torch.Generator().manual_seed(0)
-
-    def step() -> None:
-        tokens = torch.randint(0, SHAPE["vocab_size"], (sequences, length), generator=generator)
-        optimizer.zero_grad(set_to_none=True)
-        model(input_ids=tokens, labels=tokens).loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-
-    step()
-    pipe.send(sum(parameter.numel() for parameter in model.parameters()))
-    while pipe.recv():
-        pipe.send(seconds(step))
-
-
-class Neox:
-    """GPT-NeoX in a process of its own, with the allocator as its users have it or set as ours is."""
-
-    def __init__(self, sequences: int, length: int, threads: int, *, keep_memory: bool) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        arguments = (theirs, sequences, length, threads, keep_memory)
-        context.Process(target=neox_worker, args=arguments, daemon=True).start()
-        self.num_parameters: int = self._pipe.recv()
-
-    def step(self) -> float:
-        """Seconds of one step."""
-        self._pipe.send(True)
-        taken: float = self._pipe.recv()
-        return taken
-
-    def stop(self) -> None:
-        """End the process."""
-        self._pipe.send(False)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--sequences", type=int, default=8, help="sequences of each step")
-    parser.add_argument("--length", type=int, default=512)
-    parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--against-huggingface", action="store_true", help="needs the extra `hf`")
-    parser.add_argument("--against-dense-attention", action="store_true", help="the same step with a dense mask")
-    parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
-    options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    keep_freed_memory()
+def measure(options: argparse.Namespace, measured: Measured, folder: Path) -> dict[str, Any]:
+    """Warm up and take the rounds; what was found, on every rank."""
+    trainer, config = measured.trainer, measured.config
+    run = Path(gathered(str(folder))[0]) / config.train.precision
+    writer = CheckpointWriter(run, config, trainer.tokenizer, trainer.data, trainer.mesh.world)
+    others: dict[str, Neox] = {}
+    if options.against_huggingface:
+        sizes = SHAPES[options.shape] | {"vocab_size": VOCABULARY}
+        for name, keep in (("neox", False), ("neox_same_allocator", True)):
+            threads = torch.get_num_threads()
+            others[name] = Neox(sizes, options.sequences, options.length, threads, keep_memory=keep)
+        tell(f"GPT-NeoX (Hugging Face): {others['neox'].num_parameters / 1e6:.1f} M parameters")
     tokens = options.sequences * options.length
-    rounds: list[dict[str, float]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = our_trainer(Path(folder), options.sequences, options.length)
-        print(f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
-        print(f"ours: {parameter_count(trainer.config.model) / 1e6:.1f} M parameters, {tokens} tokens a step")
-        others: dict[str, Neox] = {}
-        if options.against_huggingface:
-            for name, keep in (("neox", False), ("neox_same_allocator", True)):
-                others[name] = Neox(options.sequences, options.length, torch.get_num_threads(), keep_memory=keep)
-            count = others["neox"].num_parameters
-            print(f"GPT-NeoX (Hugging Face): {count / 1e6:.1f} M parameters, {tokens} tokens a step")
+    causal = Work(tokens, tokens * (options.length + 1) // 2, tokens)
+    for _ in range(options.warmup):
         trainer.step()
-        causal = Work(tokens, options.sequences * options.length * (options.length + 1) // 2, tokens)
-        for number in range(options.rounds):
-            peak = measure_peak()
-            consumed = trainer.progress.samples
-            work = work_of([trainer.stream[n] for n in range(consumed, consumed + options.sequences)])
-            progress = trainer.progress
-            ours = seconds(trainer.step)
-            peak = max(peak, measure_peak())
-            entry = {
-                "peak_gflops": peak / 1e9,
-                "tokens_per_second": tokens / ours,
-                "mfu": training_flops(trainer.config.model, work) / ours / peak,
-            }
+    skipped = trainer.progress.skipped_steps
+    with closing(writer), closing(trainer):
+        for number in range(1, options.rounds + 1):
+            due = options.checkpoint_every and number % options.checkpoint_every == 0
+            ours = measured.round(writer if due else None)
+            entry = measured.rounds[-1]
             if options.against_dense_attention:
-                trainer.progress = progress  # the same sequences again
-                trainer.model.attention_backend = "sdpa"
-                entry["ours/dense_attention"] = seconds(trainer.step) / ours
-                trainer.model.attention_backend = "auto"
+                entry["ours/dense_attention"] = measured.dense_attention() / ours
             for name, other in others.items():
                 theirs = other.step()
                 entry[f"{name}_tokens_per_second"] = tokens / theirs
-                entry[f"{name}_mfu"] = training_flops(trainer.config.model, causal) / theirs / peak
+                entry[f"{name}_mfu"] = training_flops(config.model, causal) / theirs / (entry["peak_gflops"] * 1e9)
                 entry[f"ours/{name}"] = theirs / ours
-            rounds.append(entry)
-            print(f"round {number + 1}: " + "  ".join(f"{name} {value:,.3f}" for name, value in entry.items()))
-        for other in others.values():
-            other.stop()
-    medians = {name: statistics.median(entry[name] for entry in rounds) for name in rounds[0]}
-    print("median:  " + "  ".join(f"{name} {value:,.3f}" for name, value in medians.items()))
-    if options.json:
-        options.json.write_text(json.dumps({"rounds": rounds, "median": medians}, indent=2) + "\n")
+            tell(f"round {number}: " + figures(entry))
+        shares = measured.shares()
+        skipped = trainer.progress.skipped_steps - skipped
+        if options.dry_run or (measured.device.type == "cuda" and trainer.mesh.world.size > 1):
+            found = measured.exposed_shares()
+            if measured.device.type == "cuda":
+                shares |= found | {"computation": shares["computation"] - sum(found.values())}
+    for other in others.values():
+        other.stop()
+    rounds = measured.rounds
+    return {
+        "median": {name: statistics.median(entry[name] for entry in rounds) for name in rounds[0]},
+        "shares": shares,
+        "peak_memory": gathered(peak_memory(measured.device)),
+        "skipped_steps": skipped,
+        "rounds": rounds,
+    }
+
+
+def compare_with_cpu(options: argparse.Namespace, device: torch.device, text: tuple[Tokenizer, PreparedCorpus]) -> None:
+    """Losses of a small model on ``device`` against those in FP32 on the CPU; exits if they depart too far."""
+    shape = "dry" if options.dry_run else "small"
+
+    def losses(precision: str, place: torch.device) -> list[float]:
+        changes = ["learning_rate={peak: 1e-3, initial: 1e-3, minimum: 1e-3}", "loss_scale={initial: 1024}"]
+        changes += [f"precision={precision}", f"compile={options.compile}", f"recompute={options.recompute}"]
+        config = configuration(shape, *DEFAULTS[shape], *(f"train.{change}" for change in changes))
+        with closing(Trainer(config, *text, place)) as trainer:
+            return [trainer.step()["loss"] for _ in range(options.rounds)]
+
+    expected = losses("fp32", torch.device("cpu"))
+    tell(f"{options.rounds} steps in FP32 on the CPU: loss {expected[0]:.4f} to {expected[-1]:.4f}")
+    failed = False
+    for precision in options.precision:
+        found = losses(precision, device)
+        departure = max(abs(a / b - 1) for a, b in zip(found, expected, strict=True))
+        failed = failed or not departure <= TOLERANCES[precision]
+        tell(f"{precision} on {device}: departs by at most {departure:.1e} (tolerance {TOLERANCES[precision]:.0e})")
+    if failed:
+        sys.exit("The losses are not those of the CPU.")
+
+
+def rank_main(options: argparse.Namespace) -> None:
+    """What each rank does."""
+    device, accounts = own_device(options.device), Accounts()
+    accounts.watch()
+    if device.type == "cpu":
+        keep_freed_memory()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    tell(f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads a rank")
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        data = text(Path(folder))
+        if options.against_cpu:
+            compare_with_cpu(options, device, data)
+            return
+        for precision in options.precision:
+            config = configured(options, precision)
+            parallel = config.parallel
+            tell(
+                f"{precision}: {parameter_count(config.model) / 1e6:.1f} M parameters, pipeline {parallel.pipeline} x "
+                f"data {parallel.data} x tensor {parallel.tensor}, {options.sequences * options.length} tokens a step"
+            )
+            forget_peak_memory(device)
+            result = results[precision] = measure(options, Measured(config, device, data, accounts), Path(folder))
+            tell("median: " + figures(result["median"]))
+            tell("shares of time: " + ", ".join(f"{name} {share:.1%}" for name, share in result["shares"].items()))
+            memory = ", ".join(f"{size / 1e9:.2f}" for size in result["peak_memory"])
+            tell(f"peak memory in GB, rank by rank: {memory}; steps skipped for overflow: {result['skipped_steps']}")
+    if options.json and first_rank():
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def configured(options: argparse.Namespace, precision: str) -> RunConfig:
+    """The configuration of a run."""
+    changes = [f"train.{name}={getattr(options, name)}" for name in ("recompute", "compile")]
+    changes += [f"train.precision={precision}", *options.set]
+    return configuration(options.shape, options.length, options.sequences, options.micro_batch, *changes)
+
+
+def first_rank() -> bool:
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def tell(line: str) -> None:
+    """Print on rank 0."""
+    if first_rank():
+        print(line, flush=True)
+
+
+def figures(entry: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:,.3f}" for name, value in entry.items())
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=list(SHAPES), default="20m")
+    parser.add_argument("--length", type=int, help="of a sequence")
+    parser.add_argument("--sequences", type=int, help="of each step")
+    parser.add_argument("--micro-batch", type=int, help="sequences of one pass; fewer by default in a pipeline")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["fp32"])
+    parser.add_argument("--recompute", choices=["none", "selective", "full"], default="none")
+    parser.add_argument("--compile", choices=["auto", "on", "off"], default="auto")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--rounds", type=int, help="default 12")
+    parser.add_argument("--warmup", type=int, default=2, help="steps before the first round")
+    parser.add_argument("--checkpoint-every", type=int, help="rounds; by default 6, or never beside others")
+    parser.add_argument("--against-huggingface", action="store_true", help="one rank on a CPU; needs the extra `hf`")
+    parser.add_argument("--against-dense-attention", action="store_true", help="the same step with a dense mask")
+    parser.add_argument("--against-cpu", action="store_true", help="no speed: losses of a small model in --precision")
+    parser.add_argument("--dry-run", action="store_true", help="the same code on a tiny model, for one round")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    options = parser.parse_args()
+    if options.dry_run:
+        options.shape, options.warmup, options.checkpoint_every = "dry", 1, 1
+    options.rounds = options.rounds or (1 if options.dry_run else 12)
+    length, sequences, micro_batch = DEFAULTS[options.shape]
+    options.length, options.sequences = options.length or length, options.sequences or sequences
+    options.own_micro_batch, options.micro_batch = bool(options.micro_batch), options.micro_batch or micro_batch
+    if options.checkpoint_every is None:
+        options.checkpoint_every = 0 if options.against_huggingface or options.against_dense_attention else 6
+    return options
+
+
+def main() -> None:
+    options = parse()
+    parallel = configured(options, options.precision[0]).parallel
+    if parallel.pipeline > 1 and not options.own_micro_batch:
+        options.micro_batch = max(1, options.sequences // (4 * parallel.pipeline * parallel.data))
+    ranks = parallel.pipeline * parallel.data * parallel.tensor
+    if ranks > 1 and (options.against_huggingface or options.against_dense_attention or options.against_cpu):
+        sys.exit("Comparisons are made on one rank.")
+    on_ranks(ranks, rank_main, options)
 
 
 if __name__ == "__main__":

@@ -122,7 +122,9 @@ def test_cut_weights(refused: Refused, run: Path, tmp_path: Path, keep: int) -> 
     assert not (tmp_path / "q").exists()
 
 
-@pytest.mark.parametrize("name", ["optimizer-00001-of-00001.safetensors", "model-00001-of-00001.safetensors", "training_state.json"])
+@pytest.mark.parametrize(
+    "name", ["optimizer-00001-of-00001.safetensors", "model-00001-of-00001.safetensors", "training_state.json"]
+)
 def test_a_cut_checkpoint_is_not_resumed(refused: Refused, run: Path, recipe: Path, name: str) -> None:
     (file,) = (run / "checkpoints").rglob(name)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])

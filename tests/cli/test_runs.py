@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from glm130b.config import load_config
-from glm130b.training.ledger import Ledger
-from glm130b.training.progress import Progress
+from glm130b.training import Ledger, Progress
 
 Glm = Callable[..., Any]
 Refused = Callable[..., str]

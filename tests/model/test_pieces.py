@@ -114,6 +114,10 @@ def test_what_does_not_cover_a_tensor_once_is_told_apart(data: Any) -> None:
     assert not covers(whole.shape, [*regions, regions[number]])
     other = region_of(data, Region((0, 9), (0, 9)))
     assert covers(whole.shape, [*without, other]) == (other == regions[number])
+    down, right = data.draw(st.sampled_from([(-1, 0), (1, 0), (0, -1), (0, 1)]))
+    rows, columns = regions[number].slices
+    moved = Region((rows.start + down, rows.stop + down), (columns.start + right, columns.stop + right))
+    assert not covers(whole.shape, [*without, moved])
 
 
 @given(data=st.data())

@@ -32,6 +32,7 @@ from glm130b.training.loop import Silent
 from glm130b.training.metrics import Record, read_metrics
 
 CPU = torch.device("cpu")
+OPTIMIZER = "optimizer-00001-of-00001.safetensors"
 DROPOUT = ("model.hidden_dropout=0.1", "model.attention_dropout=0.1")
 
 
@@ -131,7 +132,7 @@ def test_a_resumed_run_is_the_same_run(
     assert [[record[key] for key in keys] for record in parts] == [[record[key] for key in keys] for record in whole]
     first, second = (
         (tmp_path / name / "checkpoints" / "step-00000011" / file).read_bytes()
-        for name, file in (("whole", "optimizer.safetensors"), ("parts", "optimizer.safetensors"))
+        for name, file in (("whole", OPTIMIZER), ("parts", OPTIMIZER))
     )
     assert first == second
 

@@ -37,7 +37,7 @@ def schedule(
     Where warm-up, batch ramp, alpha and mixture begin and end, in absolute samples, and what holds from there on.
     """
     from glm130b.config import load_config
-    from glm130b.training.schedule_table import schedule_table, table_text
+    from glm130b.training import schedule_table, table_text
 
     typer.echo(table_text(schedule_table(load_config(config, overrides).run)))
 

@@ -25,7 +25,7 @@ from glm130b.files import size_text
 from glm130b.model import GLM
 from glm130b.planning import parameter_count
 from glm130b.training import Progress as RunProgress
-from glm130b.training import Record, Schedule
+from glm130b.training import Record, Schedule, schedule_table, table_text
 
 _LOG_SECONDS = 10.0
 _MUCH_WAITING = 0.1
@@ -119,9 +119,10 @@ class TrainingProgress:
         count = parameter_count(self._config.model)
         start = f", resuming after step {progress.step}" if progress.step else ""
         self._console.print(f"{self._config.name}: {count / 1e6:.1f} M parameters{start}")
+        self._console.print(table_text(schedule_table(self._config)), soft_wrap=True)
         total = self._end(schedule)
         self._task = self._bar.add_task(
-            "", total=total, completed=progress.samples, step=progress.step, loss=float("nan"), speed=0.0, wait=""
+            "", total=total, completed=progress.trained, step=progress.step, loss=float("nan"), speed=0.0, wait=""
         )
 
     def _end(self, schedule: Schedule) -> int:
@@ -136,7 +137,7 @@ class TrainingProgress:
         """Show one step."""
         self._bar.update(
             self._task,
-            completed=record["samples"],
+            completed=record["trained"],
             step=record["step"],
             loss=record["loss"],
             speed=record["tokens_per_second"],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from glm130b.training.lineage import Explanation, Session
+    from glm130b.training import Explanation, Session
 
 app = typer.Typer(help="Look up what happened in a run.", no_args_is_help=True)
 
@@ -33,7 +33,7 @@ def explain(
     Its data, rates and loss; the code, hosts and layout; the checkpoints that led to it, back to the start;
     and attempts at the same step that were given up.
     """
-    from glm130b.training.lineage import explain
+    from glm130b.training import explain
 
     found = explain(run, step)
     if as_json:
@@ -53,7 +53,7 @@ def sessions(run: Path = _RUN, as_json: bool = _JSON) -> None:
 
     When each was, which steps it took, where, and why it ended if that is known.
     """
-    from glm130b.training.lineage import read_sessions
+    from glm130b.training import read_sessions
 
     found = read_sessions(run)
     if as_json:
