@@ -174,10 +174,9 @@ def rank_main(options: argparse.Namespace) -> None:
     for schedule in options.schedules:
         parallel = ParallelConfig(pipeline=options.ranks, schedule=schedule)
         pipeline = sleeping_pipeline(parallel, options.milliseconds / 1000)
-        for count in options.micro_batches:
-            if padded_micro_batches(count, parallel) != count:
-                continue  # training pads such a step
-            measure(pipeline, accounts, count)  # opens the connections
+        counts = [n for n in options.micro_batches if padded_micro_batches(n, parallel) == n]  # others are padded
+        measure(pipeline, accounts, min(counts))  # opens the connections
+        for count in counts:
             waited, unslept = zip(*(measure(pipeline, accounts, count) for _ in range(options.steps)), strict=True)
             row = {
                 "schedule": schedule,
@@ -207,7 +206,7 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, default=4)
     parser.add_argument("--schedules", nargs="+", default=list(SCHEDULES), choices=list(SCHEDULES))
     parser.add_argument("--micro-batches", type=int, nargs="+", default=[4, 8, 16, 32])
-    parser.add_argument("--milliseconds", type=float, default=100.0, help="of each of the three sleeps")
+    parser.add_argument("--milliseconds", type=float, default=200.0, help="of each of the three sleeps")
     parser.add_argument("--steps", type=int, default=3, help="measured; the median is taken")
     parser.add_argument("--dry-run", action="store_true", help="two ranks, a few milliseconds: shows that it works")
     parser.add_argument("--json", type=Path, help="also write the rows here")

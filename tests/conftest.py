@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from support import TINY, fixture_model, small_config
@@ -11,6 +13,14 @@ from glm130b.model import GLM, build_model
 from glm130b.tokenization import Tokenizer
 
 torch.set_num_threads(1)  # the models are so small that a second thread only waits
+
+
+@pytest.fixture(autouse=True)
+def no_process_group_stays() -> Iterator[None]:
+    """Half precision makes a process group of one; the next test may fork ranks that make their own."""
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="session")

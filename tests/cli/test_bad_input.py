@@ -30,10 +30,11 @@ def test_configuration(refused: Refused, recipe: Path, out: Path) -> None:
     assert not out.exists()
 
 
-def test_what_this_version_does_not_train(refused: Refused, recipe: Path, out: Path) -> None:
+def test_what_cannot_be_trained(refused: Refused, recipe: Path, out: Path) -> None:
     """Refused before hours go into tokenising."""
-    assert "4 x 8 x 24 devices (parallel.*)" in refused(3, "train", "130b", "--out", out)
-    assert "train.precision is fp16" in refused(3, "train", recipe, "--out", out, "--set", "train.precision=fp16")
+    assert "768 processes on this machine" in refused(3, "train", "130b", "--out", out)
+    odd = ("--nproc", "3", "--set", "parallel={tensor: 3}")
+    assert "parallel.tensor 3 does not divide model.num_heads" in refused(3, "train", recipe, "--out", out, *odd)
     assert "objective.instruction_share" in refused(
         3, "train", recipe, "--out", out, "--set", "objective.instruction_share=5%"
     )

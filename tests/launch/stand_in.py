@@ -126,8 +126,8 @@ def as_glm(words: list[str]) -> int:
     for name in ("config", "--out", "--nodes", "--rendezvous", "--set"):
         parser.add_argument(name)
     given = parser.parse_args(words)
-    machines = {**vars(Machines.parse(given.nodes, given.rendezvous)), "options": {"last_call_timeout": 1}}
-    return start(Path(given.out), {**DEFAULTS, **json.loads(given.set), "machines": machines})
+    machines = Machines.parse(given.nodes, given.rendezvous)
+    return start(Path(given.out), {**DEFAULTS, **json.loads(given.set), "machines": vars(machines)})
 
 
 def main() -> NoReturn:

@@ -47,6 +47,11 @@ def test_the_culprit_is_named(found: list[HangReport], ranks: tuple[int, ...], t
     assert diagnosis.text.startswith(text)
 
 
+def test_who_stands_by_is_no_culprit() -> None:
+    found = reports(WAITS, COMPUTES, ("standby", 0, False), ("standby", 0, False))
+    assert diagnose(found, HOSTS).ranks == (1,)
+
+
 @pytest.mark.parametrize("alike", [WAITS, COMPUTES, ("loader", 120, False)])
 def test_where_all_look_alike_nobody_is_blamed(alike: tuple[str, int, bool]) -> None:
     diagnosis = diagnose(reports(*[alike] * 4), HOSTS)

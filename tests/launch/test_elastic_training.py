@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import jobs
 import pytest
-from jobs import children, end, events, free_port, is_open, records, wait_for, wait_for_step
+from jobs import children, end, events, free_port, is_open, records, steps, wait_for, wait_for_step
 from support import SHRINK
 
 pytestmark = pytest.mark.slow
@@ -23,7 +24,8 @@ STEPS = 60
 
 def begin(out: Path, *options: str, sets: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     words = [part for text in (*SHRINK, f"train.max_steps={STEPS}", *sets) for part in ("--set", text)]
-    return jobs.begin([sys.executable, "-m", "glm130b", "train", "tiny", "--out", str(out), *words, *options])
+    command = [sys.executable, "-m", "glm130b", "train", "tiny", "--out", str(out), *words, *options]
+    return jobs.begin(command, PET_RDZV_CONF="last_call_timeout=2,keep_alive_interval=1")
 
 
 def curve(run: Path) -> list[tuple[int, float]]:
@@ -73,17 +75,26 @@ def test_the_job_goes_on_with_fewer_machines(tmp_path: Path, whole: list[tuple[i
     assert [loss for _, loss in found] == pytest.approx([loss for _, loss in whole], rel=1e-5)
 
 
-def test_ctrl_c_saves_once_and_a_mistake_is_one_sentence(tmp_path: Path) -> None:
-    process = begin(tmp_path, "--nproc", "2", sets=("train.max_steps=100000",))
+def test_stopped_mistaken_and_resumed(tmp_path: Path) -> None:
+    """Three processes for a batch of two: one has no place, and stands by until all is over."""
+    begin_three = partial(begin, tmp_path, "--nproc", "3")
+    two = "train.batch={end: 2}"
+    process = begin_three(sets=(two, "train.max_steps=100000"))
     wait_for_step(tmp_path, 3, process)
     os.killpg(process.pid, signal.SIGINT)
     code, out, err = end(process)
     assert (code, err) == (130, "")
+    assert "Layout for 3 processes: pipeline 1 x data 2 x tensor 1; 1 of them stands by" in out
     (again,) = re.findall(r"Resume with:\n  glm (train tiny .*)", out)
-    assert "--nproc 2" in again
+    assert "--nproc 3" in again
     (saved,) = re.findall(r"Stopped after step (\d+), saved", out)
-    assert curve(tmp_path)[-1][0] == int(saved)
-    code, _, err = end(begin(tmp_path, "--nproc", "2", sets=("model.num_heads=4",)))
+    assert steps(tmp_path)[-1] == int(saved)
+    code, _, err = end(begin_three(sets=(two, "model.num_heads=4")))
     assert code == 3, err
     assert re.fullmatch(r"Error: .* was trained with model\.num_heads = 2, .*\n.*\n", err)
-    assert len(events(tmp_path, "start")) == 2
+    last = int(saved) + 5
+    code, out, err = end(begin_three(sets=(two, f"train.max_steps={last}")))
+    assert (code, err) == (0, "")
+    assert f"resuming after step {saved}" in out
+    assert steps(tmp_path) == list(range(1, last + 1))
+    assert len(events(tmp_path, "start")) == 3

@@ -18,7 +18,7 @@ from jobs import STAND_IN, end, events, free_port, steps, wait_for, wait_for_ste
 
 from glm130b.launch import LaunchFolder
 
-FAST = {"last_call_timeout": 1, "keep_alive_interval": 1}
+FAST = {"last_call_timeout": "1", "keep_alive_interval": "1"}
 """A machine is given up after three seconds."""
 
 HOST = socket.gethostname()

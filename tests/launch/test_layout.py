@@ -9,7 +9,7 @@ from support import small_config
 
 from glm130b.config import ParallelConfig, load_config
 from glm130b.errors import ConfigError
-from glm130b.launch import fit_to_world, plan_layout
+from glm130b.launch import Fitted, fit_to_world, plan_layout
 
 
 @given(
@@ -57,11 +57,35 @@ def test_what_will_not_do_is_refused_with_what_would() -> None:
 
 def test_the_configuration_says_that_it_was_re_planned() -> None:
     merged = small_config("parallel.tensor=2", "parallel.pipeline=2")
-    same, note = fit_to_world(merged, 4)
-    assert (same, note) == (merged, None)
-    fitted, note = fit_to_world(merged, 2)
-    assert note == (
-        "Layout for 2 processes: pipeline 1 x data 1 x tensor 2; the config says pipeline 2 x data 1 x tensor 2."
+    assert fit_to_world(merged, 4) == Fitted(merged, 4)
+    fitted = fit_to_world(merged, 2)
+    assert (fitted.num_ranks, fitted.note) == (
+        2,
+        "Layout for 2 processes: pipeline 1 x data 1 x tensor 2; the config says pipeline 2 x data 1 x tensor 2.",
     )
-    assert "re-planned for 2 processes" in fitted.describe()
-    assert fitted.run.train == merged.run.train
+    assert "re-planned for 2 processes" in fitted.merged.describe()
+    assert fitted.merged.run.train == merged.run.train
+
+
+def test_who_has_no_place_stands_by() -> None:
+    merged = small_config("parallel.tensor=2", "parallel.pipeline=2", "train.batch={end: 4}")
+    assert fit_to_world(merged, 18).num_ranks == 16
+
+    def large(layout: ParallelConfig) -> bool:
+        """Whether enough ranks hold a part of the model."""
+        return layout.tensor * layout.pipeline >= 4
+
+    fitted = fit_to_world(merged, 7, fits=large)
+    assert (fitted.merged, fitted.num_ranks) == (merged, 4)
+    assert fitted.note == "Layout for 7 processes: pipeline 2 x data 1 x tensor 2; 3 of them stand by."
+    with pytest.raises(ConfigError) as caught:
+        fit_to_world(merged, 3, fits=large)
+    assert caught.value.next_step == "Use 4 processes."
+
+
+def test_a_machine_lost_from_the_paper_s_cluster() -> None:
+    """Where only the paper's own division of the model fits the memory, the rest of three machines waits."""
+    merged = load_config("130b")
+    fitted = fit_to_world(merged, 95 * 8, fits=lambda layout: layout.tensor * layout.pipeline >= 32)
+    assert fitted.num_ranks == 92 * 8
+    assert (fitted.merged.run.parallel.tensor, fitted.merged.run.parallel.pipeline) == (4, 8)

@@ -21,6 +21,14 @@ def test_machines_are_read_from_the_options() -> None:
     assert (Machines.parse("2:4", "[::1]:1").fewest, Machines.parse("2:4", "[::1]:1").most) == (2, 4)
 
 
+def test_options_of_the_rendezvous_are_torchrun_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PET_RDZV_CONF", "last_call_timeout=5,join_timeout=60")
+    assert Machines.parse("2", "a:1").options == {"last_call_timeout": "5", "join_timeout": "60"}
+    monkeypatch.setenv("PET_RDZV_CONF", "last_call_timeout")
+    with pytest.raises(ConfigError, match="PET_RDZV_CONF"):
+        Machines.parse("2", "a:1")
+
+
 @pytest.mark.parametrize(
     ("nodes", "rendezvous", "named"),
     [

@@ -16,6 +16,7 @@ from glm130b.model import Region, build_model
 from glm130b.parallel import Held, World
 from glm130b.samples import TrainingData, open_training_data
 from glm130b.tokenization import Tokenizer
+from glm130b.training.checkpoint import load_checkpoint
 from glm130b.training.checkpoint_writer import CheckpointWriter
 from glm130b.training.progress import Progress
 
@@ -171,8 +172,6 @@ class Job:
         return path
 
     def load(self, path: Path, **changed: Any) -> dict[str, Any]:
-        from glm130b.training.checkpoint import load_checkpoint
-
         job = replace(self, **changed)
         self.progress, extra = load_checkpoint(
             path, job.held, job.optimizer, job.config, job.data, job.tokenizer, job.world

@@ -81,20 +81,26 @@ def _train(merged: MergedConfig, out: Path, place: str, resume: str, again: str)
     from glm130b.model import checked_device
     from glm130b.parallel import World
     from glm130b.tokenization import Tokenizer
-    from glm130b.training import choose_checkpoint, run_lock, train
+    from glm130b.training import choose_checkpoint, preflight, run_lock, train
+    from glm130b.training.preflight import fits
 
     with worker(out, merged.run.elastic) as me:
         device = checked_device(own_device(me, place))
-        with process_group(me, device):
+        fitted = me.share(lambda: fit_to_world(merged, me.world_size, fits=fits(merged.run, device)))
+        if me.rank >= fitted.num_ranks:
+            me.stand_by()
+            return
+        merged = fitted.merged
+        with process_group(me, device, fitted.num_ranks):
             world = World.current()
-            merged, note = fit_to_world(merged, me.world_size)
+            notes = [fitted.note, *preflight(merged.run, out, device, world)]
             with run_lock(out) if me.first else nullcontext():
                 found = choose_checkpoint(out, me.resume or resume) if me.first else None
                 checkpoint = world.gather(found)[0]
                 tokenizer = Tokenizer.load(merged.run.data.tokenizer)
                 tokenizer.check_fits(merged.run.model.vocab_size)
                 corpus = _open_corpus(merged, out, tokenizer, me, world)
-                if me.first and note:
+                for note in filter(None, notes) if me.first else ():
                     typer.echo(note)
                 with TrainingProgress(merged.run) if me.first else nullcontext() as progress:
                     outcome = train(

@@ -3,7 +3,7 @@
 from glm130b.launch.diagnosis import Diagnosis, diagnose
 from glm130b.launch.folder import EXIT_START_AGAIN, Ending, HangReport, LaunchFolder
 from glm130b.launch.launcher import launch
-from glm130b.launch.layout import fit_to_world, plan_layout
+from glm130b.launch.layout import Fitted, fit_to_world, plan_layout
 from glm130b.launch.machines import Machines, num_processes
 from glm130b.launch.verdict import Failure, Verdict, decide
 from glm130b.launch.watchdog import Heartbeat
@@ -15,6 +15,7 @@ __all__ = [
     "Diagnosis",
     "Ending",
     "Failure",
+    "Fitted",
     "HangReport",
     "Heartbeat",
     "LaunchFolder",

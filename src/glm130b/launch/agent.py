@@ -19,7 +19,7 @@ from torch.distributed.elastic.multiprocessing import LogsDest, LogsSpecs
 from torch.distributed.elastic.utils.store import barrier
 
 from glm130b.launch.diagnosis import name_ranks
-from glm130b.launch.folder import Ending, Event, LaunchFolder
+from glm130b.launch.folder import EXIT_START_AGAIN, Ending, Event, LaunchFolder
 from glm130b.launch.verdict import Failure, Verdict, decide
 from glm130b.launch.worker import ATTEMPT, RESUME
 
@@ -168,7 +168,13 @@ class Agent(LocalElasticAgent):
         failed = {local: code for local, code in codes.items() if code}
         if failed and all(code in _SAVED for code in failed.values()) and None in codes.values():
             return RunResult(state=WorkerState.HEALTHY)  # they were told to stop; the others are still saving
-        if failed and self.verdict is None:
+        closed = self.verdict is None and None in codes.values() and worker_group.spec.rdzv_handler.is_closed()
+        if closed:  # the job has ended on another machine
+            self.kill()
+            verdict = self.judge()
+            self.verdict = Verdict(False, EXIT_START_AGAIN, verdict.failure) if verdict.restart else verdict
+            self._remaining_restarts = 0
+        elif failed and self.verdict is None:
             for local, code in failed.items():
                 rank = worker_group.workers[local].global_rank
                 self._folder.report_ending(self.attempt, Ending(rank, socket.gethostname(), code))

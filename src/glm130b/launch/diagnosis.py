@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from glm130b.launch.folder import HangReport
+from glm130b.launch.folder import STANDBY, HangReport
 
 _ORDER = ("start", "loader", "forward-backward", "optimizer", "evaluation", "checkpoint")
 """Phases of a step, in order; one not named here comes after all."""
@@ -36,8 +36,8 @@ def diagnose(reports: Sequence[HangReport], hosts: Mapping[int, str]) -> Diagnos
         reports: at least one.
         hosts: of every rank of the job.
     """
-    ranks = {report.rank for report in reports}
-    silent = sorted(hosts.keys() - ranks)
+    silent = sorted(hosts.keys() - {report.rank for report in reports})
+    reports = [report for report in reports if report.phase != STANDBY] or reports
     if silent:
         waited = (
             f"no sign of life for {_seconds(reports)} while the others waited {_where(max(reports, key=_position))}"

@@ -21,6 +21,9 @@ EXIT_START_AGAIN = 200
 """Exit code: what was done is saved, and starting again can help. Of a worker that hung, and of a launcher whose
 rendezvous is gone. Above every code that a signal gives."""
 
+STANDBY = "standby"
+"""Phase of a rank that the layout has no place for."""
+
 Event = dict[str, Any]
 
 
@@ -108,7 +111,7 @@ class LaunchFolder:
         return [Ending(**found) for found in self._read_all("end", attempt)]
 
     def mark(self, name: str, attempt: int) -> None:
-        """Say something of an attempt that is either so or not: ``began``, ``hang``, ``regroup``."""
+        """Say something of an attempt that is either so or not: ``began``, ``hang``, ``regroup``, ``over``."""
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / f"{name}-{attempt:04d}").touch()
 

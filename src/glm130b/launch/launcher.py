@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from glm130b.config import ElasticConfig
 from glm130b.errors import ResourceError
 from glm130b.launch.folder import EXIT_START_AGAIN, LaunchFolder
-from glm130b.launch.machines import ALONE, Machines, prepare_environment
+from glm130b.launch.machines import ALONE, Machines, prepare_environment, quiet_torch
 from glm130b.launch.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -47,11 +47,12 @@ def launch(
     Raises:
         GLMError: the user's error that a worker ended with; or the machines do not come together.
     """
-    from torch.distributed.elastic.agent.server.api import WorkerSpec
-    from torch.distributed.elastic.multiprocessing import SignalException
-    from torch.distributed.elastic.rendezvous import RendezvousError, RendezvousTimeoutError
+    with quiet_torch():
+        from torch.distributed.elastic.agent.server.api import WorkerSpec
+        from torch.distributed.elastic.multiprocessing import SignalException
+        from torch.distributed.elastic.rendezvous import RendezvousError, RendezvousTimeoutError
 
-    from glm130b.launch.agent import NO_LIMIT, Agent
+        from glm130b.launch.agent import NO_LIMIT, Agent
 
     machines = machines or Machines()
     folder = LaunchFolder(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from glm130b.config import MergedConfig, ParallelConfig
 from glm130b.errors import ConfigError
@@ -27,7 +28,7 @@ def plan_layout(
     Args:
         parallel: the layout that the configuration asks for.
         world_size: how many processes there are.
-        batch_size: sequences in the largest step; a data-parallel rank that never has one is none.
+        batch_size: sequences in the smallest step; each data-parallel rank needs one of them.
         fits: whether a layout can be afforded, in memory for example.
 
     Raises:
@@ -60,23 +61,46 @@ def _nearest(
     return None
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A configuration whose layout is one of the processes that there are.
+
+    Attributes:
+        merged: the configuration with that layout.
+        num_ranks: how many of the processes it uses: the first ones.
+        note: a sentence if that is not what was planned.
+    """
+
+    merged: MergedConfig
+    num_ranks: int
+    note: str = ""
+
+
 def fit_to_world(
     merged: MergedConfig, world_size: int, *, fits: Callable[[ParallelConfig], bool] = lambda _: True
-) -> tuple[MergedConfig, str | None]:
-    """The configuration with the layout for ``world_size`` processes, and a note if it is not the planned one.
+) -> Fitted:
+    """Plan the layout for ``world_size`` processes, or for the most of them that there is one for.
 
     Raises:
-        ConfigError: as of ``plan_layout``.
+        ConfigError: there is none for this many, nor for fewer.
     """
-    planned = merged.run.parallel
-    layout = plan_layout(planned, world_size, batch_size=merged.run.train.batch.end, fits=fits)
-    if layout == planned:
-        return merged, None
+    planned, batch = merged.run.parallel, merged.run.train.batch
+    smallest = batch.start or batch.end
+    found = (_nearest(planned, size, smallest, fits) for size in range(world_size, 0, -1))
+    layout = next(filter(None, found), None) or plan_layout(planned, world_size, batch_size=smallest, fits=fits)
+    num_ranks = layout.pipeline * layout.data * layout.tensor
+    if layout == planned and num_ranks == world_size:
+        return Fitted(merged, num_ranks)
+    spare = world_size - num_ranks
     origin = f"re-planned for {world_size} processes"
     origins = {**merged.origins} | {("parallel", axis): origin for axis in ("tensor", "pipeline", "data")}
     run = merged.run.model_copy(update={"parallel": layout})
-    note = f"Layout for {world_size} processes: {_text(layout)}; the config says {_text(planned)}."
-    return MergedConfig(run, origins), note
+    parts = [
+        f"Layout for {world_size} processes: {_text(layout)}",
+        f"{spare} of them {'stands' if spare == 1 else 'stand'} by" if spare else "",
+        f"the config says {_text(planned)}" if layout != planned else "",
+    ]
+    return Fitted(MergedConfig(run, origins), num_ranks, "; ".join(filter(None, parts)) + ".")
 
 
 def _text(parallel: ParallelConfig) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from glm130b.config import ParallelConfig
@@ -15,6 +16,7 @@ ALONE = "127.0.0.1"
 """Where the processes of a machine that is alone meet."""
 
 _RANKS_PER_CORE = 8
+_OPTIONS = "PET_RDZV_CONF"
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,13 @@ class Machines:
     fewest: int = 1
     most: int = 1
     rendezvous: str = f"{ALONE}:0"
-    options: Mapping[str, int] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, nodes: str | None, rendezvous: str | None) -> Machines:
         """From ``N`` or ``MIN:MAX`` and ``HOST:PORT``; this machine alone if neither is given.
+
+        Options of the rendezvous come from torchrun's own variable, ``PET_RDZV_CONF=NAME=VALUE,...``.
 
         Raises:
             ConfigError: they are not of this form.
@@ -50,7 +54,10 @@ class Machines:
                 f"--rendezvous {rendezvous or '(missing)'} is not HOST:PORT.",
                 "Give the name of one of the machines, the same on all, and a port that is free there.",
             )
-        return cls(fewest, most, str(rendezvous))
+        options = [pair.partition("=") for pair in os.environ.get(_OPTIONS, "").split(",") if pair]
+        if not all(name and value for name, _, value in options):
+            raise ConfigError(f"{_OPTIONS} is not of the form NAME=VALUE,NAME=VALUE.", "Correct or unset it.")
+        return cls(fewest, most, str(rendezvous), {name: value for name, _, value in options})
 
     @property
     def alone(self) -> bool:
@@ -70,7 +77,8 @@ def num_processes(nproc: int | None, parallel: ParallelConfig, device: str, mach
     if nproc is not None:
         return nproc
     if device in ("auto", "cuda"):
-        import torch
+        with quiet_torch():
+            import torch
 
         if gpus := torch.cuda.device_count():
             return gpus
@@ -84,6 +92,23 @@ def num_processes(nproc: int | None, parallel: ParallelConfig, device: str, mach
             "Train on GPUs, choose a smaller preset, or say how many processes with --nproc.",
         )
     return wanted
+
+
+@contextmanager
+def quiet_torch() -> Iterator[None]:
+    """Import PyTorch within the block: its C++ side then prints no stack trace for every connection that is lost.
+
+    Of this process alone; workers keep what they have to say, in their logs.
+    """
+    name = "TORCH_CPP_LOG_LEVEL"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "ERROR"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def prepare_environment(nproc: int, machines: Machines) -> None:

@@ -14,12 +14,12 @@ from types import FrameType
 
 import glm130b
 from glm130b.errors import GLMError
-from glm130b.launch.folder import EXIT_START_AGAIN, HangReport, LaunchFolder
+from glm130b.launch.folder import EXIT_START_AGAIN, STANDBY, HangReport, LaunchFolder
 
 _PACKAGE = Path(glm130b.__file__).parent
 _TORCH_DISTRIBUTED, _TORCH_AUTOGRAD = (f"torch{os.sep}{name}{os.sep}" for name in ("distributed", "autograd"))
 
-_PATIENCE = {"start": 6.0, "checkpoint": 6.0, "waiting": float("inf")}
+_PATIENCE = {"start": 6.0, "checkpoint": 6.0, "waiting": float("inf"), STANDBY: float("inf")}
 """Times the limit that a phase may take. Who waits for another to do something long leaves the watch to that one."""
 
 

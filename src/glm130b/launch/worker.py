@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property, partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from glm130b.config import ElasticConfig
 from glm130b.errors import GLMError
-from glm130b.launch.folder import Ending, LaunchFolder
+from glm130b.launch.folder import STANDBY, Ending, LaunchFolder
 from glm130b.launch.watchdog import Heartbeat
 
 if TYPE_CHECKING:
@@ -29,6 +32,9 @@ ATTEMPT, RESUME = "GLM_ATTEMPT", "GLM_RESUME"
 _PATIENCE = timedelta(hours=6)
 """Longer than anything takes; who hangs is found by the watchdog, not by a collective."""
 
+_STANDBY_SECONDS = 1.0
+
+T = TypeVar("T")
 Beat = Callable[[str, int], None]
 
 
@@ -41,6 +47,7 @@ class Worker:
         local_rank: its number on this machine.
         resume: whence to resume, if not as the user said: ``auto`` once a restarted job has begun to train.
         beat: takes signs of life, ``beat(phase, step)``.
+        is_over: whether the first rank has come to its end.
     """
 
     rank: int = 0
@@ -48,11 +55,35 @@ class Worker:
     local_rank: int = 0
     resume: str | None = None
     beat: Beat = lambda _phase, _step: None
+    is_over: Callable[[], bool] = lambda: True
 
     @property
     def first(self) -> bool:
         """Whether this process is the one that speaks, and writes what is written once."""
         return self.rank == 0
+
+    @cached_property
+    def store(self) -> Any:
+        """What all ranks meet over; collective."""
+        from torch.distributed.rendezvous import rendezvous
+
+        store, _, _ = next(rendezvous("env://", timeout=_PATIENCE))
+        return store
+
+    def share(self, make: Callable[[], T]) -> T:
+        """What ``make`` gives on the first rank, on every rank. Needs no process group; once in a process's life."""
+        if not is_worker():
+            return make()
+        if self.first:
+            self.store.set("glm/shared", pickle.dumps(make()))
+        found: T = pickle.loads(self.store.get("glm/shared"))
+        return found
+
+    def stand_by(self) -> None:
+        """Do nothing until the job is over: the layout has no place for this rank, unless it is started anew."""
+        self.beat(STANDBY, 0)
+        while not self.is_over():
+            time.sleep(_STANDBY_SECONDS)
 
 
 def is_worker() -> bool:
@@ -77,8 +108,11 @@ def worker(run: Path, elastic: ElasticConfig) -> Iterator[Worker]:
     heartbeat = Heartbeat(folder, attempt, rank, elastic.hang_seconds)
     if launched:
         _take_signals(heartbeat, rank)
+    resume, is_over = os.environ.get(RESUME) or None, partial(folder.is_marked, "over", attempt)
     try:
-        yield Worker(rank, world_size, local_rank, os.environ.get(RESUME) or None, heartbeat.beat)
+        yield Worker(rank, world_size, local_rank, resume, heartbeat.beat, is_over)
+        if rank == 0:
+            folder.mark("over", attempt)
     except Exception as error:
         if not launched:
             raise
@@ -125,8 +159,8 @@ def _fail(folder: LaunchFolder, attempt: int, rank: int, error: Exception) -> No
 
 
 @contextmanager
-def process_group(me: Worker, device: torch.device) -> Iterator[None]:
-    """Be connected with the other ranks within the block: over Gloo, and between GPUs over NCCL.
+def process_group(me: Worker, device: torch.device, num_ranks: int) -> Iterator[None]:
+    """Be connected with the first ``num_ranks`` ranks within the block: over Gloo, and between GPUs over NCCL.
 
     Left by an error, the group is not destroyed: that would wait for the others.
     """
@@ -140,7 +174,12 @@ def process_group(me: Worker, device: torch.device) -> Iterator[None]:
     if on_gpu:
         torch.cuda.set_device(device)
     dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_PATIENCE, device_id=device if on_gpu else None
+        "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+        store=me.store,
+        rank=me.rank,
+        world_size=num_ranks,
+        timeout=_PATIENCE,
+        device_id=device if on_gpu else None,
     )
     yield
     dist.barrier()  # rank 0 holds the store that all need until they are done

@@ -33,6 +33,7 @@ class Mesh:
         devices: the mesh with axes ``pp``, ``dp_replicate``, ``dp_shard`` and ``tp``; None where one process
             needs none of it. The second and third are both data parallel: one of them is 1.
         pp, dp, tp: this process's place on each axis.
+        owns_group: whether the process group was made here, for want of one.
     """
 
     config: ParallelConfig
@@ -42,6 +43,7 @@ class Mesh:
     pp: int = 0
     dp: int = 0
     tp: int = 0
+    owns_group: bool = False
 
     @classmethod
     def build(cls, config: ParallelConfig, device: torch.device, precision: Precision = "fp32") -> Mesh:
@@ -60,7 +62,8 @@ class Mesh:
             )
         if there == 1 and precision == "fp32":
             return cls(config, device, World())
-        if not dist.is_initialized():
+        owns_group = not dist.is_initialized()
+        if owns_group:
             # Half precision keeps its FP32 masters through FSDP2, which wants a process group even of one.
             dist.init_process_group(
                 _backend(device), store=HashStore(), rank=0, world_size=1, device_id=_device_id(device)
@@ -68,7 +71,12 @@ class Mesh:
         shape = (config.pipeline, *_data_axes(config), config.tensor)
         mesh = init_device_mesh(device.type, shape, mesh_dim_names=("pp", "dp_replicate", "dp_shard", "tp"))
         pp, replicate, shard, tp = mesh.get_coordinate() or [0, 0, 0, 0]
-        return cls(config, device, World.current(), mesh, pp, replicate + shard, tp)
+        return cls(config, device, World.current(), mesh, pp, replicate + shard, tp, owns_group)
+
+    def close(self) -> None:
+        """Give up a process group that was made here."""
+        if self.owns_group and dist.is_initialized():
+            dist.destroy_process_group()
 
     @property
     def tensor(self) -> DeviceMesh:

@@ -49,7 +49,7 @@ class Sizes:
     def of(cls, config: RunConfig, *, gpu: bool) -> Sizes:
         """The sizes of a run, with the attention of a GPU or of a CPU."""
         model, tensor, length = config.model, config.parallel.tensor, config.data.seq_length
-        tokens = config.train.micro_batch_size * length
+        tokens = sequences_at_once(config) * length
         whole = tokens * model.hidden_size
         sums = tokens * model.num_heads // tensor
         dense = model.attention_dropout > 0 or (gpu and length < _FLEX_FROM)
@@ -64,6 +64,12 @@ class Sizes:
             mask=tokens * length if dense else 0,
             sums=sums,
         )
+
+
+def sequences_at_once(config: RunConfig) -> int:
+    """Sequences of the largest micro-batch that occurs; in a pipeline all are filled up to their full size."""
+    size, parallel = config.train.micro_batch_size, config.parallel
+    return size if parallel.pipeline > 1 else min(size, -(-config.train.batch.end // parallel.data))
 
 
 def layer_bytes(config: RunConfig, recompute: Recompute, *, gpu: bool) -> int:

@@ -192,5 +192,5 @@ def _head_bytes(config: RunConfig, sizes: Sizes, *, gpu: bool) -> int:
     gradient = 4 * words * config.model.hidden_size
     forward = logits + (gradient if sizes.width == 4 else gradient + gradient // 2)
     if config.parallel.schedule == "zero_bubble" and config.parallel.pipeline > 1:
-        forward += gradient  # of the micro-batch before
+        forward += gradient // 2  # of the micro-batch before, which waits
     return 3 * sizes.width * sizes.whole + max(forward, 2 * gradient)

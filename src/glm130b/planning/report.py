@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 from glm130b.config import ParallelConfig, RunConfig
+from glm130b.planning.activations import sequences_at_once
 from glm130b.planning.balance import StageShape
 from glm130b.planning.estimate import DEVICES, UTILISATION, Device, Step, peak_memory, step_seconds
 from glm130b.planning.memory import Memory, rank_parameters, stages_of
@@ -49,7 +50,7 @@ def columns(rows: Sequence[Sequence[str]], *, left: int = 1) -> Iterator[str]:
 
 
 def _facts(config: RunConfig, steps: Mapping[int, int]) -> Iterator[str]:
-    parallel, size = config.parallel, config.train.micro_batch_size
+    parallel, size = config.parallel, sequences_at_once(config)
     ends = [Step.of(config, batch) for batch in dict.fromkeys((next(iter(steps)), max(steps)))]
     full = ends[-1]
     samples = sum(batch * number for batch, number in steps.items())
@@ -67,10 +68,11 @@ def _facts(config: RunConfig, steps: Mapping[int, int]) -> Iterator[str]:
     if parallel.pipeline > 1:
         shares = ", ".join(f"{step.bubble:.2%} of a step of {step.batch_size:,}" for step in ends)
         rows.append(("bubble", f"{shares}, by the formula"))
-    rows.append(("FLOPs", f"{full.model_flops:.3e} in a step of {full.batch_size:,}, at most"))
+    where = f"in a step of {full.batch_size:,} if every token saw every other and were predicted"
+    rows.append(("FLOPs", f"{full.model_flops:.3e} {where}"))
     if full.hardware_flops > full.model_flops:
         again = 1 - full.model_flops / full.hardware_flops
-        rows.append(("", f"{full.hardware_flops:.3e} with recomputation, which is {again:.1%} of it"))
+        rows.append(("", f"{full.hardware_flops:.3e} with recomputation, which is {again:.1%} of them"))
     yield config.name
     yield from columns([(name, text) for name, text in rows], left=2)
 

@@ -6,7 +6,7 @@ import hashlib
 import socket
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 import glm130b
-from glm130b.config import RunConfig
+from glm130b.config import ParallelConfig, RunConfig
 from glm130b.errors import ConfigError, ResourceError
-from glm130b.files import check_free_space, size_text
+from glm130b.files import check_free_space, disk_error, size_text
 from glm130b.model import checkpoints
 from glm130b.parallel import World, check_divides
 from glm130b.planning import Step, memory_remedy, parameter_count, peak_memory, stage_shapes
@@ -28,7 +28,9 @@ CHECKPOINT_BYTES = 12
 """Of each parameter in a checkpoint: itself and AdamW's two averages, in FP32."""
 
 _MUCH_PADDING = 0.2
-_NEARLY_FULL = 0.9
+_CERTAIN, _NEARLY_FULL = 1.1, 0.9
+"""Shares of a device's memory above which a plan is refused, and talked about. Estimates came within a tenth of what
+was measured."""
 _SIGHT_SECONDS = 10.0
 """Network file systems may show a new file to other machines only after some seconds."""
 
@@ -50,14 +52,15 @@ def preflight(config: RunConfig, run: Path, device: torch.device, world: World |
     """
     world = world or World()
     check_layout(config)
+    check_mixture(config)
     hosts = world.gather(socket.gethostname())
     neighbours = [rank for rank, host in enumerate(hosts) if host == hosts[world.rank]]
-    on_all(world, partial(_check_memory, config, device, neighbours))
+    tight = on_all(world, partial(_check_memory, config, device, neighbours))
     on_all(world, partial(_check_disk, config, run, world))
     if world.size > 1:
         check_same(config, world, hosts)
         check_folder(run, world, hosts)
-    return warnings_of(config, gpu=device.type == "cuda")
+    return [*warnings_of(config, gpu=device.type == "cuda"), *dict.fromkeys(text for text in tight if text)]
 
 
 def check_layout(config: RunConfig) -> None:
@@ -81,9 +84,16 @@ def check_layout(config: RunConfig) -> None:
             "parallel.schedule zero_bubble parts the backward pass in two, which compiled layers cannot do.",
             "Set train.compile to 'off', or parallel.schedule to interleaved.",
         )
-    mixture_phases(
-        config.data, config.objective, list(config.data.active_sources), list(config.data.active_instructions)
-    )
+
+
+def check_mixture(config: RunConfig) -> None:
+    """Refuse shares of sources and instructions that cannot be had.
+
+    Raises:
+        ConfigError: there are no instruction data to have a share, for example.
+    """
+    data = config.data
+    mixture_phases(data, config.objective, list(data.active_sources), list(data.active_instructions))
 
 
 def warnings_of(config: RunConfig, *, gpu: bool) -> list[str]:
@@ -94,9 +104,8 @@ def warnings_of(config: RunConfig, *, gpu: bool) -> list[str]:
         step = Step.of(config, size)
         if step.padding > _MUCH_PADDING:
             found.append(
-                f"A batch of {size:,} is filled up with {step.padding:.0%} of empty sequences: "
-                f"{step.num_micro_batches:,} micro-batches of {config.train.micro_batch_size} on each of {parallel.data} "
-                "data-parallel ranks."
+                f"A step of {size:,} sequences is {step.padding:.0%} padding: {step.num_micro_batches:,} micro-batches "
+                f"of {config.train.micro_batch_size} on each of {parallel.data} data-parallel ranks."
             )
     if parallel.pipeline > 1 and parallel.zero_stage > 1:
         found.append(
@@ -123,6 +132,18 @@ def device_memory(device: torch.device) -> int | None:
     return min(limits, default=None)
 
 
+def fits(config: RunConfig, device: torch.device) -> Callable[[ParallelConfig], bool]:
+    """Whether a layout of this run fits GPUs like this one; CPUs are taken to do."""
+    there = device_memory(device) if device.type == "cuda" else None
+
+    def does(parallel: ParallelConfig) -> bool:
+        changed = config.model_copy(update={"parallel": parallel})
+        ranks = range(parallel.pipeline * parallel.data * parallel.tensor)
+        return there is None or memory_needed(changed, ranks, gpu=True) <= _CERTAIN * there
+
+    return does
+
+
 def memory_needed(config: RunConfig, ranks: Sequence[int], *, gpu: bool) -> int:
     """Bytes of the fullest of some ranks on GPUs of their own; on CPUs, of all of them together."""
     found = [memory.total for memory in peak_memory(config, gpu=gpu)]
@@ -131,24 +152,30 @@ def memory_needed(config: RunConfig, ranks: Sequence[int], *, gpu: bool) -> int:
     return max(sizes) if gpu else sum(sizes)
 
 
-def _check_memory(config: RunConfig, device: torch.device, neighbours: Sequence[int]) -> None:
+def _check_memory(config: RunConfig, device: torch.device, neighbours: Sequence[int]) -> str:
     """Refuse a plan that exceeds the memory of a GPU, or of a CPU together with the other ranks on this machine.
+
+    Returns:
+        A sentence if it is nearly full, else nothing.
 
     Raises:
         ResourceError: with the memory needed and there, and what would fit.
     """
     there, gpu = device_memory(device), device.type == "cuda"
     needed = memory_needed(config, neighbours, gpu=gpu)
-    if there is None or needed <= there:
-        return
+    if there is None or needed <= _NEARLY_FULL * there:
+        return ""
+    who = f"{len(neighbours)} ranks on this machine" if not gpu and len(neighbours) > 1 else "A rank"
+    where = f"a {device.type.upper()} of {socket.gethostname()} has {size_text(there)}"
+    text = f"{who} may need {size_text(needed)} at the fullest moment of a step; {where}."
+    if needed <= _CERTAIN * there:
+        return text
     remedy = memory_remedy(config, there, lambda changed: memory_needed(changed, neighbours, gpu=gpu))
-    who = f"{len(neighbours)} ranks on this machine need" if not gpu and len(neighbours) > 1 else "A rank needs"
     raise ResourceError(
-        f"{who} {size_text(needed)} at the fullest moment of a step; {device} of {socket.gethostname()} has "
-        f"{size_text(there)}.",
+        text.replace("may need", "would need"),
         "Divide the model among more ranks (parallel.tensor, parallel.pipeline), or choose a smaller preset."
         if remedy is None
-        else f"Set {remedy[0]}, with which it is {size_text(remedy[1])}.",
+        else f"Set {remedy[0]}: {size_text(remedy[1])}.",
     )
 
 
@@ -212,13 +239,9 @@ def check_folder(run: Path, world: World, hosts: Sequence[str]) -> None:
     Raises:
         ResourceError: names the host.
     """
-    token = uuid.uuid4().hex
-    mark = run / f".preflight-{world.gather(token)[0]}"
-    if world.first:
-        run.mkdir(parents=True, exist_ok=True)
-        mark.touch()
+    mark = run / f".preflight-{world.gather(uuid.uuid4().hex)[0]}"
+    on_all(world, partial(_touch, mark) if world.first else lambda: None)
     try:
-        world.barrier()
         until = time.monotonic() + _SIGHT_SECONDS
         while not (seen := mark.exists()) and time.monotonic() < until:
             time.sleep(0.1)
@@ -231,3 +254,11 @@ def check_folder(run: Path, world: World, hosts: Sequence[str]) -> None:
             f"{hosts[blind[0]]} (rank {blind[0]}) does not see the folder {run} of {hosts[0]}.",
             "Put --out on a file system that all machines share.",
         )
+
+
+def _touch(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise disk_error(path, error) from None

@@ -238,14 +238,18 @@ class Trainer:
     def _load(self, size: int) -> tuple[list[int], list[PackedSequence], float]:
         """Take the next sequences from a loader that stands where the run does."""
         if self._loader is None or self._loader.consumed != self.progress.samples:
-            self.close()
+            self._end_loader()
             part = (self.mesh.dp, self.config.parallel.data)
             settings, skip = self.config.train.loader, self.config.data.skip
             self._loader = Loader(self.stream, settings, self.progress.samples, skip, part)
         return self._loader.take(size)
 
     def close(self) -> None:
-        """End the loader's processes."""
+        """End the loader's processes, and give up a process group that was made for this trainer."""
+        self._end_loader()
+        self.mesh.close()
+
+    def _end_loader(self) -> None:
         if self._loader is not None:
             self._loader.close()
             self._loader = None
