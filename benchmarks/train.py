@@ -117,9 +117,9 @@ def compare_with_cpu(options: argparse.Namespace, device: torch.device, text: tu
     shape = "dry" if options.dry_run else "small"
 
     def losses(precision: str, place: torch.device) -> list[float]:
-        changes = ["learning_rate={peak: 1e-3, initial: 1e-3, minimum: 1e-3}", "loss_scale={initial: 1024}"]
-        changes += [f"precision={precision}", f"compile={options.compile}", f"recompute={options.recompute}"]
-        config = configuration(shape, *DEFAULTS[shape], *(f"train.{change}" for change in changes))
+        rates = "train.learning_rate={peak: 1e-3, initial: 1e-3, minimum: 1e-3}"
+        changes = [rates, "train.loss_scale={initial: 1024}", f"train.precision={precision}", *how(options)]
+        config = configuration(shape, *DEFAULTS[shape], *changes)
         with closing(Trainer(config, *text, place)) as trainer:
             return [trainer.step()["loss"] for _ in range(options.rounds)]
 
@@ -168,9 +168,13 @@ def rank_main(options: argparse.Namespace) -> None:
 
 def configured(options: argparse.Namespace, precision: str) -> RunConfig:
     """The configuration of a run."""
-    changes = [f"train.{name}={getattr(options, name)}" for name in ("recompute", "compile")]
-    changes += [f"train.precision={precision}", *options.set]
+    changes = [f"train.precision={precision}", *how(options), *options.set]
     return configuration(options.shape, options.length, options.sequences, options.micro_batch, *changes)
+
+
+def how(options: argparse.Namespace) -> list[str]:
+    """Settings of recomputation and compilation; quoted, since YAML takes `on` and `off` for truth values."""
+    return [f"train.recompute='{options.recompute}'", f"train.compile='{options.compile}'"]
 
 
 def first_rank() -> bool:

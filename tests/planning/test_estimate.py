@@ -19,6 +19,7 @@ from glm130b.planning.memory import stages_of
 A100 = 312e12
 DIARY_SECONDS = 88.5
 RANKS = 768
+BASE = small_config("model.num_layers=12").run
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
@@ -63,11 +64,9 @@ def test_the_diarys_step_follows_from_the_efficiency_of_its_busy_devices() -> No
 def test_a_step_takes_what_its_work_padding_and_bubble_take(
     data: int, pipeline: int, schedule: str, batch: int, size: int
 ) -> None:
-    config = small_config(
-        f"parallel={{data: {data}, pipeline: {pipeline}, schedule: {schedule}}}",
-        "model.num_layers=12",
-        f"train.micro_batch_size={size}",
-    ).run
+    parallel = BASE.parallel.model_copy(update={"data": data, "pipeline": pipeline, "schedule": schedule})
+    train = BASE.train.model_copy(update={"micro_batch_size": size})
+    config = BASE.model_copy(update={"parallel": parallel, "train": train})
     step = Step.of(config, batch)
     run = data * step.num_micro_batches * size
     assert 0 <= step.padding < 1

@@ -15,7 +15,7 @@ from glm130b.cli.options import OVERRIDES
 if TYPE_CHECKING:
     from glm130b.config import MergedConfig
     from glm130b.corpus import PreparedCorpus
-    from glm130b.launch import Worker
+    from glm130b.launch import Machines, Worker
     from glm130b.parallel import World
     from glm130b.tokenization import Tokenizer
     from glm130b.training import Outcome
@@ -46,7 +46,7 @@ def train(
     Stopped or killed, the same command resumes from the newest checkpoint.
     """
     from glm130b.config import load_config
-    from glm130b.launch import Machines, fit_to_world, is_worker, launch, num_processes
+    from glm130b.launch import Machines, is_worker, num_processes
 
     merged = load_config(config, overrides)
     place = device or merged.run.train.device
@@ -58,12 +58,23 @@ def train(
     if not is_worker():
         machines = Machines.parse(nodes, rendezvous)
         count = num_processes(_number(nproc), merged.run.parallel, place, machines)
-        if machines.alone:
-            fit_to_world(merged, count)
         if count > 1 or not machines.alone:
-            command = [sys.executable, "-m", "glm130b", *words, "--resume", resume]
-            raise typer.Exit(launch(command, out, merged.run.elastic, nproc=count, machines=machines))
+            raise typer.Exit(_launch(merged, out, [*words, "--resume", resume], count, machines))
     _train(merged, out, place, resume, f"glm {shlex.join(words)}")
+
+
+def _launch(merged: MergedConfig, out: Path, words: list[str], nproc: int, machines: Machines) -> int:
+    """Start the job's processes on this machine, if what they are to do can be done at all."""
+    from glm130b.launch import fit_to_world, launch, quiet_torch
+
+    with quiet_torch():
+        from glm130b.training.preflight import check_layout, check_mixture
+
+    fitted = fit_to_world(merged, nproc).merged if machines.alone else merged
+    check_layout(fitted.run)
+    check_mixture(fitted.run)
+    command = [sys.executable, "-m", "glm130b", *words]
+    return launch(command, out, merged.run.elastic, nproc=nproc, machines=machines)
 
 
 def _number(nproc: str) -> int | None:

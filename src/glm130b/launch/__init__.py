@@ -4,7 +4,7 @@ from glm130b.launch.diagnosis import Diagnosis, diagnose
 from glm130b.launch.folder import EXIT_START_AGAIN, Ending, HangReport, LaunchFolder
 from glm130b.launch.launcher import launch
 from glm130b.launch.layout import Fitted, fit_to_world, plan_layout
-from glm130b.launch.machines import Machines, num_processes
+from glm130b.launch.machines import Machines, num_processes, quiet_torch
 from glm130b.launch.verdict import Failure, Verdict, decide
 from glm130b.launch.watchdog import Heartbeat
 from glm130b.launch.worker import Beat, Worker, is_worker, own_device, process_group, worker
@@ -31,5 +31,6 @@ __all__ = [
     "own_device",
     "plan_layout",
     "process_group",
+    "quiet_torch",
     "worker",
 ]

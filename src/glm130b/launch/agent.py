@@ -16,6 +16,7 @@ from typing import Any
 from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerSpec, WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import LogsDest, LogsSpecs
+from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.elastic.utils.store import barrier
 
 from glm130b.launch.diagnosis import name_ranks
@@ -58,7 +59,7 @@ class Agent(LocalElasticAgent):
         self.attempt = 0
         self.verdict: Verdict | None = None
         self._launch = ""
-        # A template that comes out empty: lines of rank 0 appear as they are.
+        # The role has no name, and so no prefix is made of it: lines of rank 0 appear as they are.
         super().__init__(
             spec,
             _Logs(folder, lambda: self.attempt),
@@ -166,28 +167,35 @@ class Agent(LocalElasticAgent):
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         codes = self.exit_codes()
         failed = {local: code for local, code in codes.items() if code}
-        if failed and all(code in _SAVED for code in failed.values()) and None in codes.values():
+        saved = bool(failed) and all(code in _SAVED for code in failed.values())
+        if saved and None in codes.values():
             return RunResult(state=WorkerState.HEALTHY)  # they were told to stop; the others are still saving
-        closed = self.verdict is None and None in codes.values() and worker_group.spec.rdzv_handler.is_closed()
-        if closed:  # the job has ended on another machine
-            self.kill()
-            verdict = self.judge()
-            self.verdict = Verdict(False, EXIT_START_AGAIN, verdict.failure) if verdict.restart else verdict
-            self._remaining_restarts = 0
-        elif failed and self.verdict is None:
+        if self.verdict is None and (failed or self._is_over_elsewhere()):
             for local, code in failed.items():
                 rank = worker_group.workers[local].global_rank
                 self._folder.report_ending(self.attempt, Ending(rank, socket.gethostname(), code))
             self.kill()
-            regroups = all(code in _SAVED for code in failed.values()) and self._folder.is_marked(
-                "regroup", self.attempt
-            )
             verdict = self.judge()
-            if not (verdict.restart or regroups):
+            if verdict.restart and not failed:
+                verdict = Verdict(False, EXIT_START_AGAIN, verdict.failure)
+            if not (verdict.restart or (saved and self._folder.is_marked("regroup", self.attempt))):
                 self.verdict = verdict
                 self._remaining_restarts = 0
         result: RunResult = super()._monitor_workers(worker_group)
         return result
+
+    def _is_over_elsewhere(self) -> bool:
+        """Whether another machine has ended the job.
+
+        Raises:
+            RendezvousError: the machine that held the rendezvous is gone.
+        """
+        try:
+            closed: bool = self._rdzv_handler.is_closed()
+        except RendezvousError:
+            self.kill()
+            raise
+        return closed
 
     def _stop_workers(self, worker_group: WorkerGroup) -> None:
         """Before a restart: let workers save if all is well and a machine has come; else there is nothing to save."""

@@ -129,9 +129,12 @@ class LaunchFolder:
             file.write(line + "\n")
 
     def events(self) -> list[Event]:
-        """All events so far."""
-        file = self._folder / "events.jsonl"
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+        """All events so far; a line that a kill has cut short is left out."""
+        file, found = self._folder / "events.jsonl", []
+        for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+            with suppress(ValueError):
+                found.append(json.loads(line))
+        return found
 
     def standing(self) -> tuple[int, str]:
         """Last step in ``metrics.jsonl`` and name of the newest whole checkpoint; 0 and "" before the first."""

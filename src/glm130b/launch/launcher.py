@@ -71,7 +71,10 @@ def launch(
     try:
         result = agent.run()
     except SignalException as stop:
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(kind, signal.SIG_IGN)
         agent.kill()  # a second signal has cut the first one's patience short
+        agent.part()
         return _stopped(agent, folder, stop.sigval)
     except RendezvousTimeoutError:
         if agent.attempt:
@@ -87,9 +90,13 @@ def launch(
             return _ended(agent, folder, verdict)
         _tell("The rendezvous is gone, or closed; start the job again.")
         return EXIT_START_AGAIN
-    handler.shutdown()
-    if agent.verdict is not None:
+    failed = agent.verdict is not None and agent.verdict.failure is not None
+    if not failed:
+        agent.part()  # elsewhere some may still be saving
+    handler.shutdown()  # where workers still run they are ended
+    if failed:
         agent.part()
+    if agent.verdict is not None:
         return _ended(agent, folder, agent.verdict)
     if result is None or result.is_failed():
         return EXIT_START_AGAIN

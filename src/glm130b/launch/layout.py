@@ -89,18 +89,16 @@ def fit_to_world(
     found = (_nearest(planned, size, smallest, fits) for size in range(world_size, 0, -1))
     layout = next(filter(None, found), None) or plan_layout(planned, world_size, batch_size=smallest, fits=fits)
     num_ranks = layout.pipeline * layout.data * layout.tensor
-    if layout == planned and num_ranks == world_size:
-        return Fitted(merged, num_ranks)
-    spare = world_size - num_ranks
-    origin = f"re-planned for {world_size} processes"
-    origins = {**merged.origins} | {("parallel", axis): origin for axis in ("tensor", "pipeline", "data")}
-    run = merged.run.model_copy(update={"parallel": layout})
-    parts = [
-        f"Layout for {world_size} processes: {_text(layout)}",
-        f"{spare} of them {'stands' if spare == 1 else 'stand'} by" if spare else "",
-        f"the config says {_text(planned)}" if layout != planned else "",
-    ]
-    return Fitted(MergedConfig(run, origins), num_ranks, "; ".join(filter(None, parts)) + ".")
+    spare, parts = world_size - num_ranks, []
+    if spare:
+        parts.append(f"{spare} of them {'stands' if spare == 1 else 'stand'} by")
+    if layout != planned:
+        parts.append(f"the config says {_text(planned)}")
+        origin = f"re-planned for {world_size} processes"
+        origins = {**merged.origins} | {("parallel", axis): origin for axis in ("tensor", "pipeline", "data")}
+        merged = MergedConfig(merged.run.model_copy(update={"parallel": layout}), origins)
+    note = "; ".join([f"Layout for {world_size} processes: {_text(layout)}", *parts]) + "." if parts else ""
+    return Fitted(merged, num_ranks, note)
 
 
 def _text(parallel: ParallelConfig) -> str:

@@ -58,7 +58,7 @@ class Heartbeat:
     def stop(self) -> None:
         """End the watch."""
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(self._grace)
 
     def _watch(self) -> None:
         woke = time.monotonic()
@@ -80,7 +80,9 @@ class Heartbeat:
             woke = now
 
     def _others_hang(self) -> bool:
-        return not self._stale and self._folder.is_marked("hang", self._attempt)
+        with suppress(OSError):  # a file system that fails for a moment
+            return not self._stale and self._folder.is_marked("hang", self._attempt)
+        return False
 
     def _note_beginning(self, step: int) -> None:
         """Say once that training goes on from the chosen checkpoint: a restart must not choose again."""

@@ -18,7 +18,7 @@ from glm130b.planning.estimate import (
     step_seconds,
 )
 from glm130b.planning.flops import Work, forward_flops, hardware_flops, training_flops
-from glm130b.planning.memory import Memory, rank_memory, rank_parameters
+from glm130b.planning.memory import Memory, checkpoint_copy, num_shards, rank_memory, rank_parameters
 from glm130b.planning.pipeline import bubble_share, in_flight
 from glm130b.planning.remedy import memory_remedy
 from glm130b.planning.report import columns, plan_text, ranks_text
@@ -33,12 +33,14 @@ __all__ = [
     "Step",
     "Work",
     "bubble_share",
+    "checkpoint_copy",
     "columns",
     "forward_flops",
     "hardware_flops",
     "in_flight",
     "memory_remedy",
     "num_micro_batches",
+    "num_shards",
     "num_stages",
     "padded_micro_batches",
     "parameter_count",

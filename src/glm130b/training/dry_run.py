@@ -15,7 +15,7 @@ from glm130b.config import RunConfig
 from glm130b.errors import ConfigError
 from glm130b.files import size_text
 from glm130b.parallel import check_placement
-from glm130b.planning import columns, parameter_count, plan_text, rank_parameters, ranks_text
+from glm130b.planning import checkpoint_copy, columns, parameter_count, plan_text, ranks_text
 from glm130b.training.preflight import CHECKPOINT_BYTES, check_layout, check_mixture, warnings_of
 from glm130b.training.schedule import Schedule
 from glm130b.training.schedule_table import schedule_table, table_text
@@ -89,14 +89,10 @@ def _checkpoints(config: RunConfig, num_steps: int, run: Path | None, *, gpu: bo
         free = shutil.disk_usage(place).free
         rows.append(("room", f"for {free // one:,}: {size_text(free)} free at {run}"))
     if settings.asynchronous:
-        copies = max(rank_parameters(config, rank, shards=_shards(config)) for rank in range(config.parallel.pipeline))
-        where = "main memory" if gpu else "memory, which is not counted above"
-        rows.append(("copy", f"{size_text(CHECKPOINT_BYTES * copies)} in each rank's {where}, to be written from"))
+        copy = max(checkpoint_copy(config, rank) for rank in range(config.parallel.pipeline))
+        where = "main memory" if gpu else "memory, not counted above"
+        rows.append(("copy", f"{size_text(copy)} of each rank's {where}, to be written from"))
     return "\n".join(["Checkpoints", *columns(rows, left=2)])
-
-
-def _shards(config: RunConfig) -> int:
-    return config.parallel.data if config.parallel.zero_stage else 1
 
 
 def _placed(config: RunConfig) -> str:

@@ -19,7 +19,7 @@ from glm130b.errors import ConfigError, ResourceError
 from glm130b.files import check_free_space, disk_error, size_text
 from glm130b.model import checkpoints
 from glm130b.parallel import World, check_divides
-from glm130b.planning import Step, memory_remedy, parameter_count, peak_memory, stage_shapes
+from glm130b.planning import Step, checkpoint_copy, memory_remedy, parameter_count, peak_memory, stage_shapes
 from glm130b.samples import mixture_phases
 from glm130b.training.agreement import on_all
 from glm130b.training.code_hash import code_hash
@@ -51,15 +51,15 @@ def preflight(config: RunConfig, run: Path, device: torch.device, world: World |
         ResourceError: disk or memory do not suffice, or the ranks do not run the same or do not see the same folder.
     """
     world = world or World()
-    check_layout(config)
-    check_mixture(config)
     hosts = world.gather(socket.gethostname())
-    neighbours = [rank for rank, host in enumerate(hosts) if host == hosts[world.rank]]
-    tight = on_all(world, partial(_check_memory, config, device, neighbours))
-    on_all(world, partial(_check_disk, config, run, world))
     if world.size > 1:
         check_same(config, world, hosts)
         check_folder(run, world, hosts)
+    check_layout(config)
+    check_mixture(config)
+    neighbours = [rank for rank, host in enumerate(hosts) if host == hosts[world.rank]]
+    tight = on_all(world, partial(_check_memory, config, device, neighbours))
+    on_all(world, partial(_check_disk, config, run, world))
     return [*warnings_of(config, gpu=device.type == "cuda"), *dict.fromkeys(text for text in tight if text)]
 
 
@@ -145,11 +145,13 @@ def fits(config: RunConfig, device: torch.device) -> Callable[[ParallelConfig], 
 
 
 def memory_needed(config: RunConfig, ranks: Sequence[int], *, gpu: bool) -> int:
-    """Bytes of the fullest of some ranks on GPUs of their own; on CPUs, of all of them together."""
-    found = [memory.total for memory in peak_memory(config, gpu=gpu)]
-    stride = config.parallel.data * config.parallel.tensor
-    sizes = [found[min(rank // stride, len(found) - 1)] for rank in ranks]
-    return max(sizes) if gpu else sum(sizes)
+    """Bytes of the fullest of some ranks on GPUs of their own; on CPUs, of all together and what they write from."""
+    stages = peak_memory(config, gpu=gpu)
+    last, stride = len(stages) - 1, config.parallel.data * config.parallel.tensor
+    places = [min(rank // stride, last) for rank in ranks]
+    if gpu:
+        return max(stages[place].total for place in places)
+    return sum(stages[place].total + checkpoint_copy(config, place) for place in places)
 
 
 def _check_memory(config: RunConfig, device: torch.device, neighbours: Sequence[int]) -> str:
@@ -165,14 +167,14 @@ def _check_memory(config: RunConfig, device: torch.device, neighbours: Sequence[
     needed = memory_needed(config, neighbours, gpu=gpu)
     if there is None or needed <= _NEARLY_FULL * there:
         return ""
-    who = f"{len(neighbours)} ranks on this machine" if not gpu and len(neighbours) > 1 else "A rank"
-    where = f"a {device.type.upper()} of {socket.gethostname()} has {size_text(there)}"
-    text = f"{who} may need {size_text(needed)} at the fullest moment of a step; {where}."
+    who = f"the {len(neighbours)} ranks of this machine" if not gpu and len(neighbours) > 1 else "a rank"
+    where = f"{'a GPU' if gpu else 'the main memory'} of {socket.gethostname()}"
+    text = f"At its fullest a step needs {size_text(needed)} on {who}; {where} has {size_text(there)}."
     if needed <= _CERTAIN * there:
         return text
     remedy = memory_remedy(config, there, lambda changed: memory_needed(changed, neighbours, gpu=gpu))
     raise ResourceError(
-        text.replace("may need", "would need"),
+        text,
         "Divide the model among more ranks (parallel.tensor, parallel.pipeline), or choose a smaller preset."
         if remedy is None
         else f"Set {remedy[0]}: {size_text(remedy[1])}.",
