@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -61,12 +63,13 @@ def text(folder: Path) -> tuple[Tokenizer, PreparedCorpus]:
     return tokenizer, prepare(load_config("tiny").run.data, tokenizer, folder / "data")
 
 
-def measured_peak(device: torch.device, dtype: torch.dtype = torch.float32) -> float:
-    """FLOP/s of the best of five products of square matrices."""
+def measured_peak(device: torch.device, dtype: torch.dtype = torch.float32, *, shared: bool = False) -> float:
+    """FLOP/s of the best of five products of square matrices; of their mean if ranks share the cores."""
     size = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     seconds(lambda: a @ b)
-    return 2 * size**3 / min(seconds(lambda: a @ b) for _ in range(5))
+    times = [seconds(lambda: a @ b) for _ in range(5)]
+    return 2 * size**3 / (statistics.mean(times) if shared else min(times))
 
 
 def known_peak(device: torch.device) -> float | None:
@@ -83,7 +86,8 @@ def peak_memory(device: torch.device) -> int:
 
 
 def forget_peak_memory(device: torch.device) -> None:
-    """Let ``peak_memory`` begin anew."""
+    """Let ``peak_memory`` begin anew, without what is no longer used."""
+    gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
@@ -124,6 +128,8 @@ def _forked(rank: int, size: int, store: Path, function: Callable[..., None], ar
 
 def _connected(function: Callable[..., None], arguments: tuple[Any, ...], **where: Any) -> None:
     gpus = torch.cuda.is_available()
+    if gpus:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", **where)
     function(*arguments)
     dist.barrier()

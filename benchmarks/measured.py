@@ -55,7 +55,8 @@ class Measured:
 
     def peak(self) -> float:
         """FLOP/s of this rank's device."""
-        return self._known or measured_peak(self.device, self._dtype)
+        shared = self.device.type == "cpu" and self.trainer.mesh.world.size > 1
+        return self._known or measured_peak(self.device, self._dtype, shared=shared)
 
     def work(self) -> Work:
         """What the next step's sequences ask for."""

@@ -17,7 +17,8 @@ utilisation (hfu) adds what recomputation does a second time. GPT-NeoX is counte
 pairs, and every token predicted. Both are divided by what the devices of all ranks can do: a GPU's peak as its
 maker gives it, or else the measured product (on CPUs in FP32, all ranks at once).
 
-Shares of time are means over ranks, measured as ``accounts.py`` says.
+Shares of time are means over ranks, measured as ``accounts.py`` says; a checkpoint's is the time that training
+stands still for it, which does not hold the writing beside the training (``checkpoint.py`` measures all of it).
 """
 
 from __future__ import annotations
@@ -150,8 +151,7 @@ def rank_main(options: argparse.Namespace) -> None:
             compare_with_cpu(options, device, data)
             return
         for precision in options.precision:
-            config = configured(options, precision)
-            parallel = config.parallel
+            config, parallel = configured(options, precision), options.parallel
             tell(
                 f"{precision}: {parameter_count(config.model) / 1e6:.1f} M parameters, pipeline {parallel.pipeline} x "
                 f"data {parallel.data} x tensor {parallel.tensor}, {options.sequences * options.length} tokens a step"
@@ -169,7 +169,7 @@ def rank_main(options: argparse.Namespace) -> None:
 def configured(options: argparse.Namespace, precision: str) -> RunConfig:
     """The configuration of a run."""
     changes = [f"train.precision={precision}", *how(options), *options.set]
-    return configuration(options.shape, options.length, options.sequences, options.micro_batch, *changes)
+    return configuration(options.shape, options.length, options.sequences, options.micro_batch or 1, *changes)
 
 
 def how(options: argparse.Namespace) -> list[str]:
@@ -216,7 +216,10 @@ def parse() -> argparse.Namespace:
     options.rounds = options.rounds or (1 if options.dry_run else 12)
     length, sequences, micro_batch = DEFAULTS[options.shape]
     options.length, options.sequences = options.length or length, options.sequences or sequences
-    options.own_micro_batch, options.micro_batch = bool(options.micro_batch), options.micro_batch or micro_batch
+    parallel = options.parallel = configured(options, options.precision[0]).parallel
+    if options.micro_batch is None and parallel.pipeline > 1:
+        options.micro_batch = max(1, options.sequences // (4 * parallel.pipeline * parallel.data))
+    options.micro_batch = options.micro_batch or micro_batch
     if options.checkpoint_every is None:
         options.checkpoint_every = 0 if options.against_huggingface or options.against_dense_attention else 6
     return options
@@ -224,10 +227,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    parallel = configured(options, options.precision[0]).parallel
-    if parallel.pipeline > 1 and not options.own_micro_batch:
-        options.micro_batch = max(1, options.sequences // (4 * parallel.pipeline * parallel.data))
-    ranks = parallel.pipeline * parallel.data * parallel.tensor
+    ranks = options.parallel.pipeline * options.parallel.data * options.parallel.tensor
     if ranks > 1 and (options.against_huggingface or options.against_dense_attention or options.against_cpu):
         sys.exit("Comparisons are made on one rank.")
     on_ranks(ranks, rank_main, options)

@@ -57,7 +57,7 @@ def test_what_will_not_do_is_refused_with_what_would() -> None:
 
 def test_the_configuration_says_that_it_was_re_planned() -> None:
     merged = small_config("parallel.tensor=2", "parallel.pipeline=2")
-    assert fit_to_world(merged, 4) == Fitted(merged, 4)
+    assert fit_to_world(merged, 4, fits=lambda _: False) == Fitted(merged, 4), "what was planned is not questioned here"
     fitted = fit_to_world(merged, 2)
     assert (fitted.num_ranks, fitted.note) == (
         2,

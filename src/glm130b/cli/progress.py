@@ -119,7 +119,7 @@ class TrainingProgress:
         count = parameter_count(self._config.model)
         start = f", resuming after step {progress.step}" if progress.step else ""
         self._console.print(f"{self._config.name}: {count / 1e6:.1f} M parameters{start}")
-        self._console.print(table_text(schedule_table(self._config)), soft_wrap=True)
+        self._console.print(table_text(schedule_table(self._config)), soft_wrap=True, markup=False)
         total = self._end(schedule)
         self._task = self._bar.add_task(
             "", total=total, completed=progress.trained, step=progress.step, loss=float("nan"), speed=0.0, wait=""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from glm130b.config.data import DataConfig, ObjectiveConfig
 from glm130b.config.section import NonNegative, Positive, Section
@@ -145,6 +145,11 @@ class LoaderConfig(Section):
     """With workers: give up when no sequence has come for so long."""
 
 
+def _on_or_off(value: object) -> object:
+    """YAML reads a bare on or off as a truth value."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
 class TrainConfig(Section):
     """How long, how fast and on what to train."""
 
@@ -168,7 +173,7 @@ class TrainConfig(Section):
     embedding_gradient_shrink: EmbeddingGradientShrink = EmbeddingGradientShrink()
     loss_scale: LossScaleConfig = LossScaleConfig()
     loader: LoaderConfig = LoaderConfig()
-    compile: Literal["auto", "on", "off"] = "auto"
+    compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_or_off)] = "auto"
     """Compile each layer (torch.compile); ``auto`` does so on GPUs."""
 
 

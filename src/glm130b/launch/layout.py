@@ -81,10 +81,14 @@ def fit_to_world(
 ) -> Fitted:
     """Plan the layout for ``world_size`` processes, or for the most of them that there is one for.
 
+    A layout that is of so many processes already is left as it is; whether it can be afforded is for others to say.
+
     Raises:
         ConfigError: there is none for this many, nor for fewer.
     """
     planned, batch = merged.run.parallel, merged.run.train.batch
+    if planned.pipeline * planned.data * planned.tensor == world_size:
+        return Fitted(merged, world_size)
     smallest = batch.start or batch.end
     found = (_nearest(planned, size, smallest, fits) for size in range(world_size, 0, -1))
     layout = next(filter(None, found), None) or plan_layout(planned, world_size, batch_size=smallest, fits=fits)

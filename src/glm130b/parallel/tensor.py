@@ -7,8 +7,12 @@ the other, so that it can multiply them by itself. ``cut`` says for every parame
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
     ParallelStyle,
@@ -22,6 +26,38 @@ from glm130b.errors import ConfigError
 from glm130b.model import LINEAR_NAMES, Region, is_cut_by_columns
 from glm130b.parallel.mesh import Mesh
 from glm130b.parallel.stage import Stage
+
+
+class VocabularyParallel(ParallelStyle):
+    """Divides an embedding by rows and has each rank look up just the words it holds.
+
+    PyTorch's row-wise style does the same, but its backward pass makes the gradient of the whole vocabulary on
+    every rank.
+
+    Args:
+        rank: this rank's place among those that divide it.
+        output: how they are to hold what comes out.
+    """
+
+    def __init__(self, rank: int, output: Placement) -> None:
+        super().__init__()
+        self.rank, self.output = rank, output
+
+    def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
+        whole: Any = module.weight
+        module.register_parameter("weight", nn.Parameter(distribute_tensor(whole, device_mesh, [Shard(0)])))
+
+        def look_up(tokens_BS: Tensor) -> Tensor:
+            weight: Any = module.weight
+            local_VH = weight.to_local()
+            index_BS = tokens_BS - self.rank * len(local_VH)
+            here_BS = (index_BS >= 0) & (index_BS < len(local_VH))
+            found_BSH = F.embedding(index_BS.where(here_BS, 0), local_VH) * here_BS[..., None]
+            parts = DTensor.from_local(found_BSH, device_mesh, [Partial()], run_check=False)
+            return parts.redistribute(placements=[self.output]).to_local()
+
+        module.forward = look_up
+        return module
 
 
 def check_divides(config: ModelConfig, degree: int, seq_length: int | None = None) -> None:
@@ -84,7 +120,7 @@ def place_tensor_parallel(stage: Stage, mesh: Mesh) -> None:
     styles: dict[str, ParallelStyle] = {}
     for name, module in model.named_modules():
         if name == "word_embeddings":
-            styles[name] = RowwiseParallel(input_layouts=Replicate(), output_layouts=between)
+            styles[name] = VocabularyParallel(mesh.tp, between)
         elif name.endswith(LINEAR_NAMES):
             styles[name] = (
                 RowwiseParallel(output_layouts=between)

@@ -165,10 +165,8 @@ def _working(config: RunConfig, stage: StageShape, activations: int, *, gpu: boo
     if stage.last:
         candidates.append(_head_bytes(config, sizes, gpu=gpu))
     if stage.first:
-        # DTensor makes the whole gradient on every rank, and then takes its part.
-        parts = (tensor > 1) + 2 * stage.last
         gone = _stage_activations(config, stage, config.train.recompute, gpu=gpu)
-        candidates.append(sizes.width * (embedding + parts * embedding // tensor) - gone)
+        candidates.append(sizes.width * (1 + 2 * stage.last) * embedding // tensor - gone)
     if is_sharded(config):
         ends = count(end_shapes(model, first=stage.first, last=stage.last, tensor=tensor))
         candidates.append(4 * ends + 4 * ends // num_shards(config) - activations)

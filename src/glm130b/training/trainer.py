@@ -83,7 +83,7 @@ class Trainer:
             seed=config.seed,
             precision=train.precision,
             recompute=train.recompute,
-            compile_layers=train.compile == "on" or (train.compile == "auto" and device.type == "cuda"),
+            compile_layers=_is_compiled(config, device),
         )
         if self.placed.stages[0].first:
             self.placed.stages[0].model.word_embeddings.register_forward_hook(
@@ -289,3 +289,11 @@ class Trainer:
         kept = state.get("loss_scale")
         if isinstance(kept, dict) and self.config.train.precision == "fp16":
             self.loss_scale = replace(self.loss_scale, **kept)
+
+
+def _is_compiled(config: RunConfig, device: torch.device) -> bool:
+    if config.train.compile == "auto":
+        # PyTorch's split backward passes do not go together with compiled layers.
+        split = config.parallel.pipeline > 1 and config.parallel.schedule == "zero_bubble"
+        return device.type == "cuda" and not split
+    return config.train.compile == "on"
