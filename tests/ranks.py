@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import pickle
@@ -41,6 +42,16 @@ def run_ranks(size: int, function: Callable[..., Any], *arguments: Any, timeout:
                 process.kill()
                 process.join()
                 pipe.close()
+
+
+def apart(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test in a process of its own: what it leaves in PyTorch's caches of meshes would reach later ranks."""
+
+    @functools.wraps(test)
+    def wrapped(*arguments: Any, **named: Any) -> None:
+        run_ranks(1, functools.partial(test, *arguments, **named))
+
+    return wrapped
 
 
 def _results(ranks: list[tuple[Any, Connection]], deadline: float) -> list[Any]:

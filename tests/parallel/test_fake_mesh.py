@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch.distributed as dist
+from ranks import apart
 from support import small_config
 
 from glm130b.config import load_config
@@ -23,6 +24,7 @@ LAYOUTS = [
 
 @pytest.mark.parametrize("parallel", LAYOUTS)
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@apart
 def test_all_ranks_together_hold_every_parameter_once(parallel: str, precision: str) -> None:
     config = small_config("model.num_layers=6", f"train.precision={precision}", f"parallel={parallel}").run
     size = config.parallel.pipeline * config.parallel.data * config.parallel.tensor
@@ -38,6 +40,7 @@ def test_all_ranks_together_hold_every_parameter_once(parallel: str, precision: 
 
 
 @pytest.mark.slow
+@apart
 def test_the_papers_layout() -> None:
     config = load_config("130b").run
     shares = check_placement(config)
@@ -47,6 +50,7 @@ def test_the_papers_layout() -> None:
     assert not dist.is_initialized()
 
 
+@apart
 def test_a_layout_that_does_not_divide_is_refused_and_leaves_no_group() -> None:
     config = small_config("parallel.tensor=3").run
     with pytest.raises(ConfigError, match=r"parallel\.tensor 3 does not divide model\.num_heads 2"):
@@ -54,6 +58,7 @@ def test_a_layout_that_does_not_divide_is_refused_and_leaves_no_group() -> None:
     assert not dist.is_initialized()
 
 
+@apart
 def test_every_rank_finds_its_place() -> None:
     parallel = small_config("parallel={tensor: 2, pipeline: 3, data: 2}").run.parallel
     for rank in range(12):
@@ -61,6 +66,7 @@ def test_every_rank_finds_its_place() -> None:
             assert (mesh.pp * 2 + mesh.dp) * 2 + mesh.tp == rank == mesh.world.rank
 
 
+@apart
 def test_a_job_does_not_pretend() -> None:
     parallel = small_config().run.parallel
     with fake_mesh(parallel, 0), pytest.raises(RuntimeError, match="cannot pretend"), fake_mesh(parallel, 0):

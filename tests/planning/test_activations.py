@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from ranks import apart
 from support import small_config
 from torch import Tensor
 from torch.distributed.tensor import DTensor
@@ -84,6 +85,7 @@ def saved_bytes(config: RunConfig) -> int:
 @pytest.mark.parametrize("recompute", ["none", "selective", "full"])
 @pytest.mark.parametrize("dropout", [(0, 0), (0.1, 0), (0.1, 0.1)])
 @pytest.mark.parametrize("tensor", ["{tensor: 1}", "{tensor: 2}", "{tensor: 2, sequence: true}"])
+@apart
 def test_a_layer_keeps_what_the_formula_says(
     precision: str, recompute: str, dropout: tuple[float, float], tensor: str
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import run_ranks
+from ranks import apart, run_ranks
 from support import small_config
 
 from glm130b.config import RunConfig, load_config
@@ -171,6 +171,7 @@ def test_ranks_that_are_not_alike_are_refused_by_the_name_of_their_host(
     assert list(run.glob(".*")) == []
 
 
+@apart
 def test_the_page_of_a_dry_run(tmp_path: Path) -> None:
     text = preflight_report(
         small_config("parallel={tensor: 2}", "checkpoint={keep: 3, keep_every: 10}").run, 2, run=tmp_path / "run"
@@ -182,12 +183,14 @@ def test_the_page_of_a_dry_run(tmp_path: Path) -> None:
     assert re.search(r"Placed all [\d,]+ parameters on a pretended mesh of 2 in \d\.\d s", text.splitlines()[-1])
 
 
+@apart
 def test_a_dry_run_of_other_ranks_than_laid_out_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"lays out 2 ranks: .*; 4 were asked for\. Plan for 2, or change parallel"):
         preflight_report(small_config("parallel.tensor=2").run, 4)
 
 
 @pytest.mark.slow
+@apart
 def test_the_papers_run_is_planned_without_any_of_its_devices() -> None:
     text = preflight_report(load_config("130b").run, 768)
     assert "128,697,794,560 parameters on a pretended mesh of 768" in text
