@@ -27,7 +27,8 @@ from glm130b.errors import GLMError
 
 _EPILOG = (
     "Exit codes: 0 done; 1 a bug; 2 wrong usage; 3 configuration; 4 text, data or tokenizer; "
-    "5 model or checkpoint; 6 disk, memory or device; 130 and 143 stopped by a signal, saved."
+    "5 model or checkpoint; 6 disk, memory or device; 130 and 143 stopped by a signal, saved; "
+    "200 start again, a machine that the job needs is gone."
 )
 
 app = typer.Typer(

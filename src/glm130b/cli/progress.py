@@ -125,6 +125,10 @@ class TrainingProgress:
             "", total=total, completed=progress.trained, step=progress.step, loss=float("nan"), speed=0.0, wait=""
         )
 
+    def note(self, text: str) -> None:
+        """Show a sentence."""
+        self._console.print(text, markup=False)
+
     def _end(self, schedule: Schedule) -> int:
         """Samples at which the run stops."""
         last = self._config.train.max_steps

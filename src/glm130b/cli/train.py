@@ -40,6 +40,8 @@ def train(
     rendezvous: str = typer.Option(
         None, metavar="HOST:PORT", help="Of several machines, where they meet: one of them, and a free port there."
     ),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Say what the run would take, and train nothing."),
+    ranks: int = typer.Option(None, min=1, metavar="N", help="With --dry-run: processes of the whole job."),
 ) -> None:
     """Pre-train a model by blank infilling.
 
@@ -51,6 +53,13 @@ def train(
     merged = load_config(config, overrides)
     place = device or merged.run.train.device
     given = {"--device": device, "--nodes": nodes, "--rendezvous": rendezvous}
+    if ranks and not dry_run:
+        raise typer.BadParameter(
+            "It goes with --dry-run; how many processes a job has, --nproc says.", param_hint="--ranks"
+        )
+    if dry_run:
+        _tell_what_it_takes(merged, out, ranks)
+        return
     if nproc != "auto":
         given["--nproc"] = nproc
     words = ["train", config, "--out", str(out), *(word for text in overrides for word in ("--set", text))]
@@ -63,12 +72,24 @@ def train(
     _train(merged, out, place, resume, f"glm {shlex.join(words)}")
 
 
+def _tell_what_it_takes(merged: MergedConfig, out: Path, ranks: int | None) -> None:
+    from glm130b.launch import fit_to_world, quiet_torch
+
+    with quiet_torch():
+        from glm130b.training import preflight_report
+
+    fitted = fit_to_world(merged, ranks) if ranks else None
+    typer.echo(preflight_report(fitted.merged.run if fitted else merged.run, ranks, run=out))
+    if fitted and fitted.note:
+        typer.echo(fitted.note)
+
+
 def _launch(merged: MergedConfig, out: Path, words: list[str], nproc: int, machines: Machines) -> int:
     """Start the job's processes on this machine, if what they are to do can be done at all."""
     from glm130b.launch import fit_to_world, launch, quiet_torch
 
     with quiet_torch():
-        from glm130b.training.preflight import check_layout, check_mixture
+        from glm130b.training import check_layout, check_mixture
 
     fitted = fit_to_world(merged, nproc).merged if machines.alone else merged
     check_layout(fitted.run)
@@ -88,12 +109,11 @@ def _number(nproc: str) -> int | None:
 def _train(merged: MergedConfig, out: Path, place: str, resume: str, again: str) -> None:
     """Train as one of the job's ranks, or as the only one."""
     from glm130b.cli.progress import TrainingProgress
-    from glm130b.launch import fit_to_world, own_device, process_group, worker
+    from glm130b.launch import LaunchFolder, fit_to_world, own_device, process_group, worker
     from glm130b.model import checked_device
     from glm130b.parallel import World
     from glm130b.tokenization import Tokenizer
-    from glm130b.training import choose_checkpoint, preflight, run_lock, train
-    from glm130b.training.preflight import fits
+    from glm130b.training import choose_checkpoint, fits, preflight, run_lock, train
 
     with worker(out, merged.run.elastic) as me:
         device = checked_device(own_device(me, place))
@@ -104,15 +124,18 @@ def _train(merged: MergedConfig, out: Path, place: str, resume: str, again: str)
         merged = fitted.merged
         with process_group(me, device, fitted.num_ranks):
             world = World.current()
-            notes = [fitted.note, *preflight(merged.run, out, device, world)]
+            warnings = preflight(merged.run, out, device, world)
             with run_lock(out) if me.first else nullcontext():
                 found = choose_checkpoint(out, me.resume or resume) if me.first else None
                 checkpoint = world.gather(found)[0]
                 tokenizer = Tokenizer.load(merged.run.data.tokenizer)
                 tokenizer.check_fits(merged.run.model.vocab_size)
                 corpus = _open_corpus(merged, out, tokenizer, me, world)
-                for note in filter(None, notes) if me.first else ():
-                    typer.echo(note)
+                events = [fitted.note] if fitted.note else []
+                for text in [*events, *(f"Note: {warning}" for warning in warnings)] if me.first else ():
+                    typer.echo(text)
+                if me.first and (cause := LaunchFolder(out).restart_cause()):
+                    events.append(f"Started anew: {cause}.")
                 with TrainingProgress(merged.run) if me.first else nullcontext() as progress:
                     outcome = train(
                         merged,
@@ -123,6 +146,7 @@ def _train(merged: MergedConfig, out: Path, place: str, resume: str, again: str)
                         resume=checkpoint,
                         reporter=progress,
                         beat=me.beat,
+                        events=events,
                     )
     if me.first:
         _report(outcome, out, again)

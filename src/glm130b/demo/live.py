@@ -65,6 +65,10 @@ class LiveTraining:
         self._total = schedule.total
         self._started = time.monotonic()
 
+    def note(self, text: str) -> None:
+        """Show a sentence."""
+        self._console.print(text, markup=False)
+
     def step(self, record: Record) -> None:
         """Show one step, and ask for the end once the time is long up."""
         self._record = record

@@ -136,6 +136,13 @@ class LaunchFolder:
                 found.append(json.loads(line))
         return found
 
+    def restart_cause(self) -> str | None:
+        """Why the attempt before the newest ended, if the newest is its repetition."""
+        start, *before = reversed(self.events()) if (self._folder / "events.jsonl").exists() else [{}]
+        if start.get("event") != "start" or not before or before[0]["event"] != "failure":
+            return None
+        return str(before[0]["reason"])
+
     def standing(self) -> tuple[int, str]:
         """Last step in ``metrics.jsonl`` and name of the newest whole checkpoint; 0 and "" before the first."""
         names = (path.name for path in (self.run / "checkpoints").glob("step-*"))

@@ -28,7 +28,7 @@ def plan_layout(
     Args:
         parallel: the layout that the configuration asks for.
         world_size: how many processes there are.
-        batch_size: sequences in the smallest step; each data-parallel rank needs one of them.
+        batch_size: sequences in the largest step; a data-parallel rank that never has one is none.
         fits: whether a layout can be afforded, in memory for example.
 
     Raises:
@@ -41,7 +41,7 @@ def plan_layout(
     near = [*[n for n in possible if n < world_size][-1:], *[n for n in possible if n > world_size][:1]]
     raise ConfigError(
         f"No layout of {world_size} processes will do: of tensor {parallel.tensor} x pipeline {parallel.pipeline} "
-        "or less, none fits the devices and has a sequence of every batch for each data-parallel rank.",
+        "or less, none fits the devices and has a sequence for each data-parallel rank.",
         f"Use {' or '.join(map(str, near))} processes." if near else "Enlarge train.batch, or use a smaller model.",
     )
 
@@ -86,12 +86,11 @@ def fit_to_world(
     Raises:
         ConfigError: there is none for this many, nor for fewer.
     """
-    planned, batch = merged.run.parallel, merged.run.train.batch
+    planned, batch_size = merged.run.parallel, merged.run.train.batch.end
     if planned.pipeline * planned.data * planned.tensor == world_size:
         return Fitted(merged, world_size)
-    smallest = batch.start or batch.end
-    found = (_nearest(planned, size, smallest, fits) for size in range(world_size, 0, -1))
-    layout = next(filter(None, found), None) or plan_layout(planned, world_size, batch_size=smallest, fits=fits)
+    found = (_nearest(planned, size, batch_size, fits) for size in range(world_size, 0, -1))
+    layout = next(filter(None, found), None) or plan_layout(planned, world_size, batch_size=batch_size, fits=fits)
     num_ranks = layout.pipeline * layout.data * layout.tensor
     spare, parts = world_size - num_ranks, []
     if spare:

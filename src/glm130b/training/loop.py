@@ -11,7 +11,7 @@ import os
 import platform
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,7 @@ from glm130b.config import MergedConfig
 from glm130b.corpus import PreparedCorpus
 from glm130b.files import write_whole
 from glm130b.model import GLM
-from glm130b.parallel import Mesh, World
+from glm130b.parallel import Link, Mesh, World, check_links
 from glm130b.tokenization import Tokenizer
 from glm130b.training.checkpoint import forget_after, load_checkpoint, remove_leftovers
 from glm130b.training.checkpoint_writer import CheckpointWriter
@@ -45,6 +45,9 @@ class Reporter(Protocol):
     def begin(self, model: GLM, schedule: Schedule, progress: Progress) -> None:
         """The run starts or goes on after ``progress``."""
 
+    def note(self, text: str) -> None:
+        """Something worth knowing before the run starts."""
+
     def step(self, record: Record) -> None:
         """A step is done; ``record`` is what went into ``metrics.jsonl``."""
 
@@ -53,6 +56,9 @@ class Silent:
     """A reporter that says nothing."""
 
     def begin(self, model: GLM, schedule: Schedule, progress: Progress) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
         """Say nothing."""
 
     def step(self, record: Record) -> None:
@@ -84,6 +90,7 @@ def train(
     resume: Path | None = None,
     reporter: Reporter | None = None,
     beat: Beat = silent,
+    events: Sequence[str] = (),
 ) -> Outcome:
     """Train until the end, ``train.max_steps``, or SIGINT or SIGTERM; in each case save before returning.
 
@@ -95,6 +102,7 @@ def train(
         resume: the checkpoint to go on from; None starts anew.
         reporter: of rank 0.
         beat: told of every phase; see ``Trainer``.
+        events: of rank 0; sentences on how it came to this, for the ledger.
 
     Raises:
         ConfigError, ModelError, ResourceError: as of what it calls; what was saved stays.
@@ -106,6 +114,7 @@ def train(
     if device.type == "cpu":
         keep_freed_memory()
     mesh = Mesh.build(config.parallel, device, config.train.precision)
+    links = check_links(mesh)
     trainer = Trainer(config, tokenizer, corpus, device, mesh=mesh, beat=beat)
     extra: dict[str, object] = {}
     if resume is not None:
@@ -118,10 +127,13 @@ def train(
     with (
         closing(trainer),
         closing(writer),
-        _book(merged, run, trainer, resume, world) as book,
+        _book(merged, run, trainer, resume, events, links) as book,
         stop_on_signals() as stop,
     ):
         if world.first:
+            for link in links:
+                if link.is_slow:
+                    reporter.note(f"Slow link: {link}")
             reporter.begin(trainer.model, trainer.schedule, trainer.progress)
         last, stopped_by = config.train.max_steps or math.inf, None
         while trainer.progress.trained < config.total_samples and trainer.progress.step < last:
@@ -195,7 +207,15 @@ class _Book:
 
 
 @contextmanager
-def _book(merged: MergedConfig, run: Path, trainer: Trainer, resume: Path | None, world: World) -> Iterator[_Book]:
+def _book(
+    merged: MergedConfig,
+    run: Path,
+    trainer: Trainer,
+    resume: Path | None,
+    events: Sequence[str],
+    links: Sequence[Link],
+) -> Iterator[_Book]:
+    world = trainer.mesh.world
     hosts = world.gather(socket.gethostname())
     if not world.first:
         world.barrier()
@@ -207,8 +227,11 @@ def _book(merged: MergedConfig, run: Path, trainer: Trainer, resume: Path | None
         forget_after(run, progress.step)
         world.barrier()
         write_whole(run / "config.yaml", merged.describe() + "\n")
-        write_whole(run / "environment.json", json.dumps(_environment(trainer.device, world), indent=2) + "\n")
+        environment = {**_environment(trainer.device, world), "links": [str(link) for link in links]}
+        write_whole(run / "environment.json", json.dumps(environment, indent=2) + "\n")
         ledger.session(config, progress, hosts)
+        for event in (*events, *(f"Slow link: {link}" for link in links if link.is_slow)):
+            ledger.event(event)
         with MetricsLog(run, progress.step, tensorboard=config.tensorboard) as log:
             yield _Book(log, ledger, float(config.train.loss_scale.floor))
 
