@@ -54,14 +54,14 @@ def test_parameter_names_and_shapes_are_as_planned() -> None:
 
 def test_dropout_is_a_function_of_seed_and_place() -> None:
     x = torch.ones(3, 1000)
-    drop = dropper(0.25, torch.tensor([5, 6, 7]), 2, 1)
+    drop = dropper(0.25, torch.tensor([5, 6, 7]), mix(2, 1))
     assert drop is not None
     once = drop(x)
     assert torch.equal(once, drop(x))
     assert once.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
     assert (once == 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
-    alone = dropper(0.25, torch.tensor([6]), 2, 1)
-    elsewhere = dropper(0.25, torch.tensor([6]), 2, 2)
+    alone = dropper(0.25, torch.tensor([6]), mix(2, 1))
+    elsewhere = dropper(0.25, torch.tensor([6]), mix(2, 2))
     assert alone is not None
     assert elsewhere is not None
     assert torch.equal(alone(x[:1])[0], once[1])
@@ -100,7 +100,7 @@ def test_dropout_is_even_and_uncorrelated(rate: float) -> None:
     """Rates of rows, columns and neighbours, over seeds and layers, within five standard errors."""
     masks = []
     for layer in range(4):
-        drop = dropper(rate, torch.tensor([mix(1234, n) for n in range(8)]), layer, 1)
+        drop = dropper(rate, torch.tensor([mix(1234, n) for n in range(8)]), mix(layer, 1))
         assert drop is not None
         masks.append((drop(torch.ones(8, 256, 64)) == 0).double())
     dropped = torch.stack(masks) - rate
@@ -119,8 +119,8 @@ def test_dropout_is_even_and_uncorrelated(rate: float) -> None:
 
 def test_parts_of_a_mask_are_the_mask() -> None:
     seeds, x = torch.tensor([3, 4]), torch.ones(2, 8, 5)
-    whole = dropper(0.3, seeds, 1, 0)
+    whole = dropper(0.3, seeds, mix(1, 0))
     assert whole is not None
-    parts = [dropper(0.3, seeds, 1, 0, part=(n, 4)) for n in range(4)]
+    parts = [dropper(0.3, seeds, mix(1, 0), (n, 4)) for n in range(4)]
     together = torch.cat([part(x[:, :2]) for part in parts if part is not None], dim=1)
     assert torch.equal(together, whole(x))

@@ -49,8 +49,8 @@ def test_a_sound_run_passes(tmp_path: Path) -> None:
         ),
         (
             ["parallel.data=5"],
-            "parallel.data 5 exceeds the 4 sequences of the smallest batch",
-            "Raise train.batch.start to 5 or more, or lower parallel.data.",
+            "parallel.data 5 exceeds the 4 sequences of the largest batch",
+            "Raise train.batch.end to 5 or more, or lower parallel.data.",
         ),
         (
             ["model.num_layers=4", "parallel={pipeline: 2, schedule: zero_bubble}", "train={compile: 'on'}"],

@@ -33,18 +33,18 @@ def mix(*numbers: int) -> int:
     return state >> 1
 
 
-def dropper(rate: float, seeds_B: Tensor | None, *place: int, part: Part = WHOLE) -> Callable[[Tensor], Tensor] | None:
+def dropper(rate: float, seeds_B: Tensor | None, use: int, part: Part = WHOLE) -> Callable[[Tensor], Tensor] | None:
     """A function that drops ``rate`` of the entries of ``[B, …]`` and scales the rest; None for no dropout.
 
     Args:
         seeds_B: int64, one for each row of the batch; None turns dropout off.
-        place: numbers that tell this use of dropout from the others of the same forward pass.
+        use: tells this use of dropout from the others of the same forward pass: ``mix`` of the numbers of its place,
+            made beforehand, because a compiler may take a layer's number for a variable, which ``mix`` overflows.
         part: which part of every row's tensor is here. The whole has fewer than 2^31 entries a row.
     """
     if seeds_B is None or rate == 0.0:
         return None
     threshold = round(rate * (_MASK31 + 1))
-    use = mix(*place)
 
     def drop(x: Tensor) -> Tensor:
         size = prod(x.shape[1:])

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from glm130b.config import ModelConfig, Recompute
 from glm130b.model.attention import Backend, Visibility, attend, make_visibility
 from glm130b.model.cache import KVCache
-from glm130b.model.dropout import WHOLE, Part, dropper
+from glm130b.model.dropout import WHOLE, Part, dropper, mix
 from glm130b.model.geglu import geglu
 from glm130b.model.rope import Tables, inverse_frequencies, rotary_tables, split_and_rotate
 
@@ -39,6 +39,9 @@ def is_cut_by_columns(name: str) -> bool:
         name: of the map, its weight or its weight's scale.
     """
     return name.removesuffix("_scale").removesuffix(".weight").endswith(("attention.dense", "mlp.dense_4h_to_h"))
+
+
+_EMBEDDING_USE = mix(-1, 0)
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Attention(nn.Module):
         self.config, self.layer = config, layer
         self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size)
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dropout_use = mix(layer, 0)
         self.head_part: Part = WHOLE
 
     def forward(self, u_BSH: Tensor, inputs: LayerInputs) -> Tensor:
@@ -84,7 +88,7 @@ class Attention(nn.Module):
         q_BhSd, k_BhSd, v_BhSd = split_and_rotate(qkv_BSN.view(B, S, -1, 3 * self.config.head_size), inputs.tables)
         if inputs.cache is not None:
             k_BhSd, v_BhSd = inputs.cache.store(self.layer, inputs.slots, k_BhSd, v_BhSd)
-        drop = dropper(self.config.attention_dropout, inputs.seeds, self.layer, 0, part=self.head_part)
+        drop = dropper(self.config.attention_dropout, inputs.seeds, self.dropout_use, self.head_part)
         out_BhSd = attend(q_BhSd, k_BhSd, v_BhSd, inputs.visibility, drop, layer=self.layer)
         out: Tensor = self.dense(out_BhSd.transpose(1, 2).reshape(B, S, -1))
         return out
@@ -125,6 +129,7 @@ class Layer(nn.Module):
         self.attention = Attention(config, layer)
         self.post_attention_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layernorm_epsilon)
         self.mlp = MLP(config)
+        self.dropout_uses = mix(layer, 1), mix(layer, 2)
         self.sequence_part: Part = WHOLE
 
     def forward(self, x_BSH: Tensor, inputs: LayerInputs) -> Tensor:
@@ -136,13 +141,13 @@ class Layer(nn.Module):
     def _block(self, x_BSH: Tensor, inputs: LayerInputs) -> Tensor:
         alpha = self.config.deepnorm_alpha
         u_BSH = self.input_layernorm(x_BSH)
-        branch_BSH = self._drop(self.attention(u_BSH, inputs), inputs, 1)
+        branch_BSH = self._drop(self.attention(u_BSH, inputs), inputs, self.dropout_uses[0])
         z_BSH = self.post_attention_layernorm(torch.add(branch_BSH, u_BSH, alpha=alpha))
-        branch_BSH = self._drop(self.mlp(z_BSH, inputs.recompute), inputs, 2)
+        branch_BSH = self._drop(self.mlp(z_BSH, inputs.recompute), inputs, self.dropout_uses[1])
         return torch.add(branch_BSH, z_BSH, alpha=alpha)
 
     def _drop(self, x_BSH: Tensor, inputs: LayerInputs, use: int) -> Tensor:
-        drop = dropper(self.config.hidden_dropout, inputs.seeds, self.layer, use, part=self.sequence_part)
+        drop = dropper(self.config.hidden_dropout, inputs.seeds, use, self.sequence_part)
         return x_BSH if drop is None else drop(x_BSH)
 
 
@@ -242,7 +247,7 @@ class GLM(nn.Module):
     def embed(self, tokens: Tensor, dropout_seeds: Tensor | None = None) -> Tensor:
         """What the first layer sees, ``[B, S, H]``."""
         x_BSH: Tensor = self.word_embeddings(tokens)
-        drop = dropper(self.config.hidden_dropout, dropout_seeds, -1, 0, part=self.sequence_part)
+        drop = dropper(self.config.hidden_dropout, dropout_seeds, _EMBEDDING_USE, self.sequence_part)
         return x_BSH if drop is None else drop(x_BSH)
 
     @property

@@ -36,9 +36,11 @@ def sharded_modules(stage: Stage) -> list[FSDPModule]:
 
 
 def reduce_at_last(stage: Stage, mesh: Mesh, last: bool) -> None:
-    """Before a backward pass: whether gradients are reduced after it, or only after the step's last.
+    """Before a backward pass: what is done after it, and what only after the step's last.
 
     Stages 0 and 1 add up whole gradients and reduce once; 2 and 3 reduce after every pass and keep only shards.
+    Gathered parameters are given up after the last pass, at stage 3 after every one.
     """
     for module in sharded_modules(stage)[:1]:
         module.set_requires_gradient_sync(last or mesh.config.zero_stage >= 2)
+        module.set_reshard_after_backward(last or mesh.config.zero_stage == 3)

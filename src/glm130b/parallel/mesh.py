@@ -64,7 +64,10 @@ class Mesh:
             return cls(config, device, World())
         owns_group = not dist.is_initialized()
         if owns_group:
-            # Half precision keeps its FP32 masters through FSDP2, which wants a process group even of one.
+            # Half precision keeps its FP32 masters through FSDP2, which wants a process group even of one, and
+            # takes the GPU that is PyTorch's current one, whatever the mesh says.
+            if device.type == "cuda" and device.index is not None:
+                torch.cuda.set_device(device)
             dist.init_process_group(
                 _backend(device), store=HashStore(), rank=0, world_size=1, device_id=_device_id(device)
             )

@@ -75,7 +75,8 @@ class Accumulation:
 class Pipeline:
     """Stages on several ranks, run by PyTorch's schedules.
 
-    A schedule is laid out for a number of micro-batches; one is made for each that occurs, over the same stages.
+    A schedule, and the stages with it, is laid out for a number of micro-batches; where that changes, the next
+    schedule takes the place of the one before, over the same stages.
     """
 
     def __init__(self, placed: Placed, config: ModelConfig, precision: Precision, shape: tuple[int, int]) -> None:
@@ -85,7 +86,8 @@ class Pipeline:
             shape: sequences of a micro-batch, and tokens of a sequence.
         """
         self._placed, self._mesh = placed, placed.mesh
-        self._schedules: dict[int, Any] = {}
+        self._schedule: Any = None
+        self._count = 0
         parallel = placed.mesh.config
         everything = num_stages(parallel)
         B, S = shape
@@ -118,46 +120,50 @@ class Pipeline:
         arguments = {name: torch.cat([batch.arguments[name] for batch in batches]) for name in batches[0].arguments}
         last = any(stage.last for stage in self._placed.stages)
         target = torch.empty(len(arguments["seeds"]), 0) if last else None  # the loss needs none
-        losses: Tensor | None = self._schedule(len(batches)).step(*tokens, target=target, **arguments)
+        losses: Tensor | None = self._schedule_of(len(batches)).step(*tokens, target=target, **arguments)
         return losses.detach() if last and losses is not None else None
 
     @torch.no_grad()
     def _evaluate(self, batches: Sequence[Batch]) -> Tensor | None:
-        """Forward alone, one stage after the other for all micro-batches, as soon as these arrive.
+        """Forward alone, a few micro-batches at a time.
 
         PyTorch's schedules can do this too, but not where two consecutive stages lie on one rank, and they leave
-        the stages set up for it.
+        the stages set up for it. A message holds up its sender's later ones until it is taken (over NCCL, on the
+        GPU's stream), and where ranks have several stages these form a ring, so there are always fewer
+        micro-batches under way than ranks: one at least is free to take.
         """
+        room = self._mesh.config.pipeline - 1
+        outputs = [x for n in range(0, len(batches), room) for x in self._forward(batches[n : n + room])]
+        return torch.cat(outputs) if self._placed.stages[-1].last else None
+
+    def _forward(self, batches: Sequence[Batch]) -> list[Tensor]:
+        """What this rank's last stage makes of micro-batches, which all take every stage before any takes the next."""
         group, shape = self._mesh.pipeline_group, self._hidden
-        sent, outputs = [], [batch.tokens for batch in batches]
+        outputs = [batch.tokens for batch in batches]
         for number, stage in zip(stages_on(self._mesh.pp, self._mesh.config), self._placed.stages, strict=True):
             before, behind = self._rank_of(number - 1), self._rank_of(number + 1)
-            inputs = outputs
-            if before not in (None, self._mesh.pp):
-                inputs = [torch.empty(shape.shape, dtype=shape.dtype, device=self._mesh.device) for _ in batches]
-            outputs = []
+            inputs, outputs = outputs, []
             for x, batch in zip(inputs, batches, strict=True):
                 if before not in (None, self._mesh.pp):
+                    x = torch.empty(shape.shape, dtype=shape.dtype, device=self._mesh.device)
                     dist.recv(x, group=group, group_src=before)
                 outputs.append(stage(x, **batch.arguments))
                 if behind not in (None, self._mesh.pp):
-                    sent.append(dist.isend(outputs[-1].contiguous(), group=group, group_dst=behind))
-        for work in sent:
-            if work is not None:
-                work.wait()
-        return torch.cat(outputs) if self._placed.stages[-1].last else None
+                    dist.send(outputs[-1].contiguous(), group=group, group_dst=behind)
+        return outputs
 
     def _rank_of(self, stage: int) -> int | None:
         """The rank of the pipeline that holds a stage; None beyond the ends."""
         parallel = self._mesh.config
         return next((rank for rank in range(parallel.pipeline) if stage in stages_on(rank, parallel)), None)
 
-    def _schedule(self, count: int) -> Any:
-        if count not in self._schedules:
+    def _schedule_of(self, count: int) -> Any:
+        if count != self._count:
             kind = self._mesh.config.schedule
             stages: Any = self._stages[0] if kind == "1f1b" else self._stages
-            self._schedules[count] = SCHEDULES[kind](stages, count, loss_fn=_sum, scale_grads=False)
-        return self._schedules[count]
+            self._schedule = SCHEDULES[kind](stages, count, loss_fn=_sum, scale_grads=False)
+            self._count = count
+        return self._schedule
 
 
 def _sum(losses: Tensor, _target: Tensor) -> Tensor:

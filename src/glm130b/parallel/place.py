@@ -82,8 +82,11 @@ def place_model(
 
 
 def _compile(stage: Stage) -> None:
-    # Layers share their code but not their numbers, and each wants a version of its own.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
+    # Layers share their code but not their numbers, and each may want versions of its own: to train, to evaluate,
+    # for another batch. Beyond its limits PyTorch would go on uncompiled.
+    limits = torch._dynamo.config
+    limits.recompile_limit = max(limits.recompile_limit, 1024)
+    limits.accumulated_recompile_limit = max(limits.accumulated_recompile_limit, 1024)
     for layer in stage.layers:
         layer.compile()
 

@@ -72,12 +72,11 @@ def check_layout(config: RunConfig) -> None:
     parallel = config.parallel
     check_divides(config.model, parallel.tensor, config.data.seq_length if parallel.sequence else None)
     stage_shapes(config.model.num_layers, parallel)
-    smallest = config.train.batch.start or config.train.batch.end
-    if smallest < parallel.data:
+    if config.train.batch.end < parallel.data:
         raise ConfigError(
-            f"parallel.data {parallel.data} exceeds the {smallest} sequences of the smallest batch: some ranks would "
-            "have nothing to do.",
-            f"Raise train.batch.start to {parallel.data} or more, or lower parallel.data.",
+            f"parallel.data {parallel.data} exceeds the {config.train.batch.end} sequences of the largest batch: some "
+            "ranks would never have anything to do.",
+            f"Raise train.batch.end to {parallel.data} or more, or lower parallel.data.",
         )
     if parallel.pipeline > 1 and parallel.schedule == "zero_bubble" and config.train.compile == "on":
         raise ConfigError(

@@ -282,7 +282,7 @@ class Trainer:
     @property
     def state(self) -> dict[str, object]:
         """What a checkpoint keeps besides parameters, optimizer and progress."""
-        return {"loss_scale": vars(self.loss_scale)}
+        return {"loss_scale": vars(self.loss_scale)} if self.config.train.precision == "fp16" else {}
 
     def restore_state(self, state: dict[str, object]) -> None:
         """Undo ``state``."""
