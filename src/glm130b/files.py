@@ -240,7 +240,9 @@ def read_json(path: Path, error: type[GLMError]) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise error(f"{path} is missing.", "The folder is incomplete; make or copy it again.") from None
-    except (ValueError, OSError) as fault:
+    except OSError as fault:
+        raise error(f"{path} cannot be read: {fault.strerror}.", "Make or copy it again.") from None
+    except ValueError as fault:
         raise error(f"{path} is not valid JSON ({fault}).", "Make or copy it again.") from None
 
 

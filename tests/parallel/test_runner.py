@@ -94,3 +94,25 @@ def test_only_fp16_has_a_loss_scale_to_keep(tokenizer: Tokenizer, corpus: Prepar
     assert run_ranks(1, job, "bf16") == [{}]
     (state,) = run_ranks(1, job, "fp16")
     assert state == {"loss_scale": {"scale": 65536.0, "clean_steps": 0, "overflows": 0, "in_a_row": 0}}
+
+
+def test_what_tensor_parallel_ranks_hold_alike_stays_alike(tokenizer: Tokenizer, corpus: PreparedCorpus) -> None:
+    """One rank's kernels round a norm's gradient differently; after the step the replicas are still equal."""
+    config = small_config(*HARD, "parallel.tensor=2").run
+
+    def job() -> list[torch.Tensor]:
+        trainer = Trainer(config, tokenizer, corpus, torch.device("cpu"))
+        collect = trainer.gradients.collect
+
+        def rounded() -> None:
+            for part in trainer.placed.held:
+                if "layernorm" in part.name and part.source.grad is not None and trainer.mesh.tp == 1:
+                    part.source.grad += 1e-4
+            collect()
+
+        trainer.gradients.collect = rounded  # type: ignore[method-assign]
+        trainer.step()
+        return [part.local.detach() for part in trainer.placed.held if "layernorm" in part.name]
+
+    first, second = run_ranks(2, job)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))

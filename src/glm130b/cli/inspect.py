@@ -33,14 +33,16 @@ def inspect(
             raise
         broken = error
     faults = count = 0
+    not_read = "-" if verify else "(--verify computes it)"
     for file in interop.verify(path) if verify else interop.describe(path, config).files:
         count += 1
         name = f"{file.path.name:<32}"
         faults += file.fault is not None
         state = file.fault or ("verified" if verify else "")
-        typer.echo(f"  {name}  {file.size:>15,}  {file.sha256 or '(--verify computes it)'}  {state}".rstrip())
+        typer.echo(f"  {name}  {file.size:>15,}  {file.sha256 or not_read}  {state}".rstrip())
     if faults:
-        raise ModelError(f"{faults} of the {count} files of {path} are not as they were written.", "Copy them again.")
+        what, again = ("is not as it was", "it") if faults == 1 else ("are not as they were", "them")
+        raise ModelError(f"{faults} of the {count} files of {path} {what} written.", f"Copy {again} again.")
     if broken is not None:
         raise broken
 

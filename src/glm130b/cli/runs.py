@@ -88,7 +88,7 @@ def _rows(found: Explanation, run: Path) -> Iterator[tuple[str, str]]:
     yield "loss", _number(line["loss"])
     yield "gradient norm", "not finite" if line["grad_norm"] is None else _number(line["grad_norm"])
     yield "learning rate", _number(line["learning_rate"])
-    yield "batch size", f"{line['batch_size']:,} sequences"
+    yield "batch size", f"{line['batch_size']:,} sequence{'' if line['batch_size'] == 1 else 's'}"
     yield "alpha", _number(line["alpha"])
     yield "loss scale", _number(line["loss_scale"])
     yield "layout", _layout(session)
@@ -134,7 +134,7 @@ def _attempt(session: Session, line: dict[str, Any]) -> str:
 
 
 def _stretches(line: dict[str, Any]) -> str:
-    return " and ".join(f"{first:,} to {last:,}" for first, last in line["sequences"])
+    return " and ".join(f"{a:,}" if a == b else f"{a:,} to {b:,}" for a, b in line["sequences"])
 
 
 def _steps(session: Session) -> str:

@@ -127,6 +127,12 @@ class LossScaleConfig(Section):
     hysteresis: Positive = 2
     floor: Positive = 1
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.floor > self.initial:
+            raise ValueError(f"floor {self.floor} exceeds initial {self.initial}")
+        return self
+
 
 def _length(total: Amount) -> Amount:
     if total.unit == "share" or total.value == 0:

@@ -12,6 +12,7 @@ from torch.distributed.tensor import DTensor
 from glm130b.parallel.held import TIED, Held
 from glm130b.parallel.mesh import Mesh
 from glm130b.parallel.place import local_part
+from glm130b.parallel.tensor import is_replicated
 from glm130b.planning import num_stages, stages_on
 
 
@@ -34,17 +35,29 @@ class Gradients:
     def __init__(self, held: Sequence[Held], mesh: Mesh) -> None:
         self._held, self._mesh = held, mesh
         self._ends = [part for part in held if part.name == TIED]
+        redundant = mesh.config.tensor > 1 and not mesh.config.sequence
+        self._alike = [part for part in held if redundant and is_replicated(part.name)]
         self._group = _ends_group(mesh)
 
     @torch.no_grad()
     def collect(self) -> None:
-        """Give every ``Held.local`` the gradient that the placed model has of it; both tied ends get their sum."""
+        """Give every ``Held.local`` the gradient that the placed model has of it; both tied ends get their sum.
+
+        What tensor-parallel ranks hold alike gets the same gradient to the last bit, so that it stays alike.
+        """
         for part in self._held:
             gradient = part.source.grad
             if isinstance(gradient, DTensor) and isinstance(part.source, DTensor):
                 # That of a norm under sequence parallelism is still in parts.
                 gradient = gradient.redistribute(placements=part.source.placements)
             part.local.grad = torch.zeros_like(part.local) if gradient is None else local_part(gradient)
+        if self._alike:
+            # Each tensor-parallel rank worked these out for itself, and compiled kernels may round differently.
+            flat = torch.cat([part.local.grad.view(-1) for part in self._alike if part.local.grad is not None])
+            dist.broadcast(flat, group=self._mesh.tensor_group, group_src=0)
+            sizes = [part.local.numel() for part in self._alike]
+            for part, values in zip(self._alike, torch.split(flat, sizes), strict=True):
+                part.local.grad = values.view_as(part.local)
         if len(self._ends) == 2:
             first, second = (part.local.grad for part in self._ends)
             if first is not None and second is not None:
@@ -56,8 +69,8 @@ class Gradients:
     def norms(self, scale: float = 1.0) -> Norms:
         """Norms of the gradients divided by ``scale``; collective.
 
-        Squares are summed in FP64: FP16 gradients under a large loss scale stay in range. The overflow flag is
-        its own MAX reduction, so that one rank's overflow is every rank's.
+        Squares of the rows' norms are summed in FP64, in range and exact whatever the loss scale. The overflow flag
+        is its own MAX reduction, so that one rank's overflow is every rank's.
         """
         device = self._mesh.device
         squares = torch.zeros(2, dtype=torch.float64, device=device)
@@ -65,7 +78,7 @@ class Gradients:
         for part in self._held:
             if part.local.grad is None or not part.local.numel():
                 continue
-            square = torch.linalg.vector_norm(part.local.grad, dtype=torch.float64).square()
+            square = torch.linalg.vector_norm(part.local.grad, dim=-1).double().square().sum()
             flag = torch.maximum(flag, (~square.isfinite()).float())
             if part.counts:
                 squares[0] += square

@@ -80,7 +80,7 @@ def check_divides(config: ModelConfig, degree: int, seq_length: int | None = Non
         if size % degree:
             raise ConfigError(
                 f"parallel.tensor {degree} does not divide {name} {size}.",
-                "Choose a divisor of " + ", ".join(split) + ".",
+                f"Choose a divisor of {', '.join(list(split)[:-1])} and {list(split)[-1]}.",
             )
 
 

@@ -42,10 +42,13 @@ class Head:
         return Head(self.lines + 1, hashlib.sha256(raw).hexdigest(), self.num_bytes + len(raw))
 
 
-def read_ledger(path: Path) -> Iterator[tuple[Line, Head]]:
+def read_ledger(path: Path, *, is_copy: bool = False) -> Iterator[tuple[Line, Head]]:
     """The lines of a ledger, each checked against the one before it, and the head after each.
 
     A last line without its newline, which a kill cut short, is left out.
+
+    Args:
+        is_copy: whether it is a checkpoint's copy of a run's ledger.
 
     Raises:
         ModelError: there is no such file; or a line does not follow from the one before it.
@@ -58,7 +61,7 @@ def read_ledger(path: Path) -> Iterator[tuple[Line, Head]]:
                     return
                 line = _parsed(raw)
                 if line.get("previous") != head.sha256:
-                    raise _changed(path, head.lines + 1)
+                    raise _changed(path, head.lines + 1, is_copy)
                 head = head.after(raw)
                 yield line, head
     except OSError as error:
@@ -73,11 +76,14 @@ def _parsed(raw: bytes) -> Line:
     return line if isinstance(line, dict) else {}
 
 
-def _changed(path: Path, number: int) -> ModelError:
+def _changed(path: Path, number: int, is_copy: bool) -> ModelError:
+    remedy = f"Restore the file from the newest checkpoint, which holds a copy ({LEDGER})."
+    if is_copy:
+        remedy = "Resume from an earlier checkpoint (--resume), whose copy is another."
     culprit = f"it or line {number - 1} was" if number > 1 else "the file was"
     return ModelError(
         f"{path}, line {number}, does not follow from what is before it: {culprit} changed, or lines are missing.",
-        f"Restore the file from the newest checkpoint, which holds a copy ({LEDGER}).",
+        remedy,
     )
 
 
@@ -91,7 +97,7 @@ def restore_ledger(path: Path, copy: Path) -> tuple[Line, Head]:
         ModelError: the copy is broken, or the ledger says something else.
     """
     last, head = Line(), Head()
-    for last, head in read_ledger(copy):  # noqa: B007
+    for last, head in read_ledger(copy, is_copy=True):  # noqa: B007
         pass
     saved, own = copy.read_bytes(), path.read_bytes() if path.exists() else b""
     if saved.startswith(own[: own.rfind(b"\n") + 1]):

@@ -107,15 +107,32 @@ def train(
     Raises:
         ConfigError, ModelError, ResourceError: as of what it calls; what was saved stays.
     """
-    config, reporter = merged.run, reporter or Silent()
+    config = merged.run
     world = World.current()
     preflight(config, run, device, world)
     tokenizer.check_fits(config.model.vocab_size)
     if device.type == "cpu":
         keep_freed_memory()
     mesh = Mesh.build(config.parallel, device, config.train.precision)
+    with closing(mesh):
+        return _train(merged, run, tokenizer, corpus, mesh, resume, reporter or Silent(), beat, events)
+
+
+def _train(
+    merged: MergedConfig,
+    run: Path,
+    tokenizer: Tokenizer,
+    corpus: PreparedCorpus,
+    mesh: Mesh,
+    resume: Path | None,
+    reporter: Reporter,
+    beat: Beat,
+    events: Sequence[str],
+) -> Outcome:
+    """See ``train``."""
+    config, world = merged.run, mesh.world
     links = check_links(mesh)
-    trainer = Trainer(config, tokenizer, corpus, device, mesh=mesh, beat=beat)
+    trainer = Trainer(config, tokenizer, corpus, mesh.device, mesh=mesh, beat=beat)
     extra: dict[str, object] = {}
     if resume is not None:
         beat("checkpoint", 0)

@@ -102,9 +102,10 @@ def warnings_of(config: RunConfig, *, gpu: bool) -> list[str]:
     for size in dict.fromkeys((batch.start or batch.end, batch.end)):
         step = Step.of(config, size)
         if step.padding > _MUCH_PADDING:
+            where = f" on each of {parallel.data} data-parallel ranks" if parallel.data > 1 else ""
             found.append(
-                f"A step of {size:,} sequences is {step.padding:.0%} padding: {step.num_micro_batches:,} micro-batches "
-                f"of {config.train.micro_batch_size} on each of {parallel.data} data-parallel ranks."
+                f"A step of {size:,} sequence{'s' * (size > 1)} is {step.padding:.0%} padding: "
+                f"{step.num_micro_batches:,} micro-batches of {config.train.micro_batch_size}{where}."
             )
     if parallel.pipeline > 1 and parallel.zero_stage > 1:
         found.append(
