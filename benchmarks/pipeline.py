@@ -122,7 +122,7 @@ def measure(pipeline: Pipeline, accounts: Accounts, count: int) -> tuple[float, 
 
 def actions_of(pipeline: Pipeline, count: int) -> list[list[tuple[int, str]]]:
     """Stage and kind (F, B, I or W, as PyTorch calls them) of each rank's actions in their order."""
-    order = pipeline._schedule(count).pipeline_order
+    order = pipeline._schedule_of(count).pipeline_order
     return [
         [
             (action.stage_index, action.computation_type.value)

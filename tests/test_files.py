@@ -185,3 +185,6 @@ def test_json_that_is_none(tmp_path: Path, content: bytes) -> None:
     path.unlink()
     with pytest.raises(DataError, match=f"{path} is missing"):
         read_json(path, DataError)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot be read: Not a directory"):
+        read_json(tmp_path / "file" / "a.json", DataError)
