@@ -256,7 +256,7 @@ def disk_error(path: Path, error: OSError | SafetensorError) -> ResourceError:
     """The user's side of a failed write."""
     return ResourceError(
         f"Cannot write {path}: {getattr(error, 'strerror', None) or error}.",
-        "Free some space or choose another place; nothing was lost.",
+        "Free some space or choose another place; what was saved before is kept.",
     )
 
 

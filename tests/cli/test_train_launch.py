@@ -61,7 +61,8 @@ def test_a_process_alone_needs_no_launcher(launched: mock.Mock, trained: Path) -
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--nodes", "2"], "--rendezvous (missing) is not HOST:PORT."),
+        (["--nodes", "2"], "--nodes needs --rendezvous."),
+        (["--nodes", "2", "--rendezvous", "here:99999"], "--rendezvous here:99999 is not HOST:PORT."),
         (["--nodes", "few", "--rendezvous", "a:1"], "--nodes few is no number of machines."),
         (["--set", "parallel.data=100000"], "asks for 100000 processes on this machine"),
     ],
@@ -82,3 +83,9 @@ def test_a_number_of_processes_is_a_number(
     assert result.code == 2
     assert f"{number} is neither auto nor a number of processes" in result.err
     assert not launched.called
+
+
+def test_a_run_that_cannot_be_written_is_told_in_a_sentence(refused: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    words = ["--device", "cpu", "--nproc", "2", "--set", "train.batch={end: 8}"]
+    assert "Cannot write" in refused(6, "train", "tiny", "--out", tmp_path / "file", *words)

@@ -206,7 +206,7 @@ def test_a_full_disk_of_one_rank_is_told_by_all(begin: Begin, tmp_path: Path, mo
     assert told == [
         None,
         ["step-00000001"],
-        (ResourceError, f"{problem} Free some space or choose another place; nothing was lost."),
+        (ResourceError, f"{problem} Free some space or choose another place; what was saved before is kept."),
         ["step-00000001"],
         None,
         ["step-00000001", "step-00000003"],

@@ -86,6 +86,7 @@ def _tell_what_it_takes(merged: MergedConfig, out: Path, ranks: int | None) -> N
 
 def _launch(merged: MergedConfig, out: Path, words: list[str], nproc: int, machines: Machines) -> int:
     """Start the job's processes on this machine, if what they are to do can be done at all."""
+    from glm130b.files import disk_error
     from glm130b.launch import fit_to_world, launch, quiet_torch
 
     with quiet_torch():
@@ -95,7 +96,12 @@ def _launch(merged: MergedConfig, out: Path, words: list[str], nproc: int, machi
     check_layout(fitted.run)
     check_mixture(fitted.run)
     command = [sys.executable, "-m", "glm130b", *words]
-    return launch(command, out, merged.run.elastic, nproc=nproc, machines=machines)
+    try:
+        return launch(command, out, merged.run.elastic, nproc=nproc, machines=machines)
+    except ConnectionError:
+        raise
+    except OSError as error:
+        raise disk_error(out, error) from error
 
 
 def _number(nproc: str) -> int | None:

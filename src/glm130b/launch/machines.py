@@ -45,19 +45,23 @@ class Machines:
         """
         if nodes is None and rendezvous is None:
             return cls()
-        found = re.fullmatch(r"(\d+)(?::(\d+))?", nodes or "")
+        if nodes is None or rendezvous is None:
+            given, missing = ("--rendezvous", "--nodes") if nodes is None else ("--nodes", "--rendezvous")
+            raise ConfigError(f"{given} needs {missing}.", "Give both, or neither for this machine alone.")
+        found = re.fullmatch(r"(\d+)(?::(\d+))?", nodes)
         fewest, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
         if not 1 <= fewest <= most:
-            raise ConfigError(f"--nodes {nodes or '(missing)'} is no number of machines.", "Give a number, or MIN:MAX.")
-        if not re.fullmatch(r".+:\d+", rendezvous or ""):
+            raise ConfigError(f"--nodes {nodes} is no number of machines.", "Give a number, or MIN:MAX.")
+        place = re.fullmatch(r".+:(\d+)", rendezvous)
+        if place is None or not 0 < int(place[1]) < 2**16:
             raise ConfigError(
-                f"--rendezvous {rendezvous or '(missing)'} is not HOST:PORT.",
+                f"--rendezvous {rendezvous} is not HOST:PORT.",
                 "Give the name of one of the machines, the same on all, and a port that is free there.",
             )
         options = [pair.partition("=") for pair in os.environ.get(_OPTIONS, "").split(",") if pair]
         if not all(name and value for name, _, value in options):
             raise ConfigError(f"{_OPTIONS} is not of the form NAME=VALUE,NAME=VALUE.", "Correct or unset it.")
-        return cls(fewest, most, str(rendezvous), {name: value for name, _, value in options})
+        return cls(fewest, most, rendezvous, {name: value for name, _, value in options})
 
     @property
     def alone(self) -> bool:
