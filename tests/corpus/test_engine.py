@@ -120,7 +120,7 @@ def test_killed_at_any_moment_it_goes_on(recipe: BuildConfig, tmp_path: Path, un
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="counts processes in /proc, which only Linux has")
 def test_workers_end_with_their_parent(recipe: BuildConfig, tmp_path: Path) -> None:
     script, mark = tmp_path / "build.py", f"mark-{os.getpid()}"
     script.write_text(BUILD)

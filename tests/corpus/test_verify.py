@@ -78,7 +78,7 @@ def test_missing_checksums_are_a_fault(built: Path) -> None:
     assert len(verify(built)) == 3
 
 
-@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="without the program")
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="compares with sha256sum, which is not installed")
 def test_the_checksums_are_of_the_usual_form(built: Path) -> None:
     done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=built, capture_output=True, text=True, check=True)
     assert done.stdout.count(": OK") == 3

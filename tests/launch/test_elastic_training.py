@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -54,6 +55,8 @@ def test_ranks_killed_at_random_train_the_same_model(tmp_path: Path, whole: list
     assert code == 0, err
     assert err.count("was killed by SIGKILL; restarting from step-") == 3
     assert curve(tmp_path) == whole
+    noted = [json.loads(line).get("text", "") for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    assert sum(text.startswith("Started anew: rank ") and "was killed by SIGKILL" in text for text in noted) == 3
 
 
 def test_the_job_goes_on_with_fewer_machines(tmp_path: Path, whole: list[tuple[int, float]]) -> None:
