@@ -116,6 +116,7 @@ def main() -> None:
             ("sat", "folder", {"to": "folder", **official}),
             ("sat", "int4", {"to": "folder", "bits": 4, **official}),
             ("folder", "int8", {"to": "folder", "bits": 8}),
+            ("folder", "int4-groups", {"to": "folder", "bits": 4, "group_size": 64, "output_bits": 8}),
             ("folder", "tp8", {"to": "sat", "tensor_parallel": 8}),
             ("sat", "tp2", {"to": "sat", "tensor_parallel": 2, **official}),
         ):

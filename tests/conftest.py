@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from glm130b.corpus import PreparedCorpus, prepare
 from glm130b.model import GLM, build_model
 from glm130b.tokenization import Tokenizer
 
+os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")  # read when Triton is imported
 torch.set_num_threads(1)  # the models are so small that a second thread only waits
 
 

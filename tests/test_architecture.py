@@ -16,23 +16,27 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
     "draws": set(),
+    "chart": set(),
     "config": set(),
     "tokenization": {"config"},
     "corpus": {"config", "tokenization"},
     "planning": {"config"},
     "instructions": {"config", "tokenization", "corpus"},
     "samples": {"config", "corpus", "instructions", "tokenization"},
-    "model": {"config"},
+    "model": {"config", "kernels"},
     "parallel": {"config", "model", "planning"},
     "training": {"config", "tokenization", "corpus", "samples", "model", "parallel", "planning"},
     "launch": {"config"},
-    "quantization": {"config", "model"},
-    "interop": {"config", "planning", "tokenization", "model", "quantization"},
-    "inference": {"config", "tokenization", "model", "quantization"},
+    "kernels": set(),
+    "quantization": {"config", "model", "kernels"},
+    "offload": {"config", "model"},
+    "interop": {"config", "planning", "tokenization", "model", "quantization", "offload"},
+    "evaluation": set(),
+    "inference": {"config", "tokenization", "model", "quantization", "kernels"},
 }
 ROOMS["demo"] = set(ROOMS)
 ROOMS["cli"] = set(ROOMS)
-FOR_ALL = {"errors", "files", "draws", ""}
+FOR_ALL = {"errors", "files", "draws", "chart", ""}
 """The empty name is the package itself: its version and ``load``."""
 
 FRONT_DOORS = {"__init__.py": {"interop"}, "__main__.py": {"cli"}}

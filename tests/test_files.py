@@ -13,8 +13,8 @@ import pytest
 from safetensors import SafetensorError
 
 from glm130b import files
-from glm130b.errors import DataError, ModelError, ResourceError
-from glm130b.files import is_partial, read_json, whole_file, whole_folder, write_json
+from glm130b.errors import ConfigError, DataError, ModelError, ResourceError
+from glm130b.files import is_partial, parse_size, read_json, whole_file, whole_folder, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -188,3 +188,17 @@ def test_json_that_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be read: Not a directory"):
         read_json(tmp_path / "file" / "a.json", DataError)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("8GB", 8 * 10**9), ("1.5 TB", 1_500_000_000_000), ("16GiB", 16 * 2**30), ("500M", 5 * 10**8), ("2kB", 2000)],
+)
+def test_sizes_as_people_write_them(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "8", "GB", "-1GB", "0GB", "8 GBit", "1e9B", "8,5GB"])
+def test_other_sizes_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="not an amount of memory"):
+        parse_size(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +14,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from glm130b.errors import DataError, GLMError, ResourceError
+from glm130b.errors import ConfigError, DataError, GLMError, ResourceError
 
 _MARK = ".partial-"
 _PROGRESS = "progress.json"
@@ -211,6 +212,19 @@ def check_free_space(path: Path, needed: int, purpose: str, remedy: str) -> None
 def size_text(num_bytes: float) -> str:
     """Bytes as a person reads them."""
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
+
+
+def parse_size(text: str) -> int:
+    """Bytes from what a person writes: 8GB, 1.5 TB, 16GiB, 500MB; units are powers of 1000, those with an i of 1024.
+
+    Raises:
+        ConfigError: not a positive number of bytes with a unit.
+    """
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMGT])(i?)B?\s*", text)
+    size = float(found[1]) * (1024 if found[3] else 1000) ** ("KMGT".index(found[2].upper()) + 1) if found else 0
+    if size < 1:
+        raise ConfigError(f"{text!r} is not an amount of memory.", "Write it like 8GB, 500MB or 16GiB.")
+    return int(size)
 
 
 def partial_path(path: Path) -> Path:

@@ -81,18 +81,6 @@ def test_generate_prints_text_and_continuation_once(glm: Glm, trained: Path) -> 
     assert len(made.out.strip()) > len("Some words")
 
 
-@pytest.mark.parametrize("bits", [8, 4])
-def test_quantize(glm: Glm, trained: Path, tmp_path: Path, bits: int) -> None:
-    done = glm("quantize", trained, tmp_path / "small", "--bits", bits)
-    assert done.code == 0, done
-    assert re.fullmatch(rf"Wrote {tmp_path}/small: [\d.]+ MB of weights, from [\d.]+ MB\.\n", done.out)
-    assert json.loads((tmp_path / "small" / "config.json").read_text())["quantization"]["bits"] == bits
-    options = ("--max-new-tokens", 2, "--model")
-    stored = glm("fill", "A [MASK]", *options, tmp_path / "small")
-    assert stored.code == 0
-    assert stored.out == glm("fill", "A [MASK]", *options, trained, "--bits", bits).out
-
-
 def test_heldout(glm: Glm, trained: Path, tmp_path: Path) -> None:
     full = glm("eval", "heldout", trained)
     losses = {name: float(loss) for name, loss in (line.split() for line in full.out.splitlines())}

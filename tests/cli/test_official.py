@@ -50,7 +50,7 @@ def test_from_the_parts_to_an_answer(glm: Glm, official: Path, tmp_path: Path) -
     assert seen.out.count("verified") == 2
     done = glm("convert", official / "glm-130b", tmp_path / "folder", "--to", "folder", "--bits", "8", *sizes)
     assert done.code == 0, done
-    assert done.out.startswith(f"Wrote {tmp_path / 'folder'}: model folder, INT8, embedding and norms FP16")
+    assert done.out.startswith(f"Wrote {tmp_path / 'folder'}: model folder, INT8 by rows, embedding and norms FP16")
     seen = glm("inspect", tmp_path / "folder", "--verify")
     assert "2 layers, hidden 8, 2 heads, feed-forward 12, vocabulary 150528" in seen.out
     assert "icetk, 150008 ids" in seen.out

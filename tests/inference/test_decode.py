@@ -12,8 +12,7 @@ from support import TINY
 from support import TINY_SPECIAL as SPECIAL
 
 from glm130b.errors import DataError
-from glm130b.inference import Context, Sampling, answer, answer_batch, generation_context, make_context
-from glm130b.inference.decode import Reader
+from glm130b.inference import Context, Reader, Sampling, answer, answer_batch, generation_context, make_context
 from glm130b.model import GLM, KVCache
 
 TEXTS = st.lists(st.sampled_from([5, 6, 7, 8, 56, 57, 58]), min_size=1, max_size=12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -27,7 +28,6 @@ from glm130b.inference import (
     Sampling,
     answer,
     beam_search,
-    choose,
     conventions_of,
     fill,
     fill_blanks,
@@ -117,29 +117,6 @@ def test_limits_and_refusals(model: GLM, tokenizer: Tokenizer) -> None:
 def test_senseless_sampling_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="Cannot sample"):
         Sampling(**options)
-
-
-@pytest.mark.slow
-def test_draws_follow_the_distribution() -> None:
-    logits = torch.tensor([1.0, 0.0, 2.0, -1.0])
-    generator = torch.Generator().manual_seed(0)
-    for sampling, kept in (
-        (Sampling(temperature=0.7), [0, 1, 2, 3]),
-        (Sampling(temperature=1.0, top_k=2), [0, 2]),
-        (Sampling(temperature=1.0, top_p=0.6), [2]),
-    ):
-        draws = np.bincount([choose(logits, sampling, generator) for _ in range(4000)], minlength=4)
-        weights = np.exp(logits.numpy() / sampling.temperature) * np.isin(range(4), kept)
-        expected = weights / weights.sum() * 4000
-        assert (draws[expected == 0] == 0).all()
-        seen = expected > 0
-        assert ((draws - expected)[seen] ** 2 / expected[seen]).sum() < 16.3  # 99.9 %, 3 degrees of freedom
-
-
-def test_banned_tokens_stay_banned_at_any_temperature() -> None:
-    logits, generator = torch.zeros(4), torch.Generator().manual_seed(0)
-    hot = Sampling(temperature=1e5)
-    assert {choose(logits, hot, generator, banned=[1, 2]) for _ in range(200)} == {0, 3}
 
 
 @given(st.lists(st.sampled_from([5, 6, 56, 57, 58]), max_size=9), st.data())
@@ -337,3 +314,20 @@ def test_beams_on_the_command_line(model: GLM, tokenizer: Tokenizer, tmp_path: P
             error = run(command, "An [MASK].", *options).exception
             assert isinstance(error, ConfigError)
             assert words in str(error)
+
+
+@pytest.mark.slow
+def test_guessing_on_the_command_line(model: GLM, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """The text is the same, and how many guesses were right is said beside it."""
+    write_folder(tmp_path / "model", model.state_dict(), model.config, tokenizer)
+    options = ["--model", str(tmp_path / "model"), "--device", "cpu", "--max-new-tokens", "20"]
+    for command, text in (("fill", "An [MASK] and [MASK]."), ("generate", "An")):
+        plain = CliRunner().invoke(app, [command, text, *options])
+        found = CliRunner().invoke(app, [command, text, *options, "--speculate", "4"])
+        assert found.stdout == plain.stdout
+        right, guessed = re.search(r"^(\d+) of (\d+) guessed tokens were right$", found.stderr, re.M).groups()  # type: ignore[union-attr]
+        assert 0 <= int(right) <= int(guessed)
+        assert "guessed" not in plain.stderr
+        error = CliRunner().invoke(app, [command, text, *options, "--speculate", "4", "--beams", "2"]).exception
+        assert isinstance(error, ConfigError)
+        assert "does not guess ahead" in str(error)

@@ -14,11 +14,10 @@ from glm130b.inference import (
     Context,
     Conventions,
     OfficialBeams,
-    Sampling,
     answer,
     answer_batch,
     beam_search,
-    choose,
+    draw,
     fill_blanks,
     filter_logits,
     generation_context,
@@ -43,11 +42,11 @@ def test_greedy(reference: GLM, name: str) -> None:
 def test_logits_at_each_greedy_step(reference: GLM, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
 
-    def recording(logits: torch.Tensor, *arguments: Any) -> int:
-        seen.append(logits.clone())
-        return choose(logits, *arguments)
+    def recording(logits: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        seen.append(logits[0].clone())
+        return draw(logits, *arguments)
 
-    monkeypatch.setattr("glm130b.inference.decode.choose", recording)
+    monkeypatch.setattr("glm130b.inference.decode.draw", recording)
     case = GENERATION[name]
     context = make_context(case["prompt"], SPECIAL)
     budget = case["out_seq_length"] - len(context.tokens)
@@ -74,12 +73,6 @@ def test_sampling_filter(key: str, top_k: int, top_p: float) -> None:
         logits = torch.from_numpy(content["logits"][0])
         expected = torch.from_numpy(content[key][0])
     assert torch.equal(filter_logits(logits, top_k=top_k, top_p=top_p), expected)
-
-
-def test_greedy_is_the_default() -> None:
-    logits = torch.tensor([0.0, 3.0, 1.0])
-    assert choose(logits, Sampling(), torch.Generator()) == 1
-    assert choose(logits, Sampling(), torch.Generator(), banned=[1]) == 2
 
 
 def test_no_room_left_gives_an_empty_answer(reference: GLM) -> None:

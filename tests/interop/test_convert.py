@@ -194,7 +194,7 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no place for a tokenizer"):
         run(tmp_path / "out", "sat", rope_frequencies="fp32")
     small = FIXTURES / "checkpoints" / "tp2-int8"
-    with pytest.raises(ModelError, match="is quantised to 8 bits already"):
+    with pytest.raises(ModelError, match="is quantised already: INT8 by rows with scales for 2 ranks"):
         convert(small, tmp_path / "out", to="folder", bits=4, config=FIXTURE_CONFIG)
     convert(small, tmp_path / "small", to="folder", bits=8, config=FIXTURE_CONFIG)
     with pytest.raises(
@@ -420,7 +420,7 @@ def test_a_kill_before_the_name_is_given_loses_nothing(tmp_path: Path, monkeypat
 def test_descriptions(tmp_path: Path) -> None:
     run(tmp_path / "out", bits=4)
     found = describe(tmp_path / "out")
-    assert (found.layout, found.precision) == ("model folder", "INT4, embedding and norms FP16")
+    assert (found.layout, found.precision) == ("model folder", "INT4 by rows, embedding and norms FP16")
     assert found.num_parameters == 181_552
     assert found.largest == ("word_embeddings.weight", 512 * 64 * 2)
     assert found.num_bytes == sum(file.stat().st_size for file in (tmp_path / "out").glob("*.safetensors"))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
+from glm130b.cli.options import GROUP, OUTPUT_BITS, Group, group_size
+
 if TYPE_CHECKING:
     from glm130b.quantization import Bits
 
@@ -36,6 +38,8 @@ def convert(
         None, min=1, metavar="N", help="Tensor-parallel ranks to write for; with --to folder, to quantise as if for."
     ),
     bits: int | None = typer.Option(None, metavar="BITS", help="Quantise the weights: 8 or 4."),
+    group: Group | None = GROUP,
+    output_bits: int | None = OUTPUT_BITS,
     config: str | None = typer.Option(
         None,
         metavar="PRESET_OR_JSON",
@@ -63,6 +67,8 @@ def convert(
             to=to.value,
             tensor_parallel=tp,
             bits=cast("Bits | None", bits),
+            group_size=group_size(group),
+            output_bits=cast("Bits | None", output_bits),
             config=config,
             tokenizer=tokenizer,
             rope_frequencies=None if rope_frequencies is None else rope_frequencies.value,

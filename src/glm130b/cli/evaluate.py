@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
-from glm130b.cli.options import BITS, DEVICE
-from glm130b.errors import ModelError
+from glm130b.cli.options import BITS, DEVICE, GROUP, Group, group_size
 
 if TYPE_CHECKING:
     from glm130b.model import Bits
@@ -30,6 +29,7 @@ def heldout(
         None, metavar="FOLDER", help="Another model to measure on them; default the newest checkpoint."
     ),
     bits: int = BITS,
+    group: Group | None = GROUP,
     sequences: int = typer.Option(
         None, min=1, metavar="N", help="Sequences of each source and objective; default as configured."
     ),
@@ -39,20 +39,15 @@ def heldout(
 
     By source and objective, in nats a token.
     """
-    from glm130b.config import load_config
-    from glm130b.corpus import open_prepared
-    from glm130b.interop import load
-    from glm130b.training import heldout_loss, losses_of
+    from glm130b.cli.heldout import open_heldout
+    from glm130b.interop import load, resolve
 
-    if run.exists() and not (run / "config.yaml").is_file():
-        raise ModelError(f"{run} is no run: it has no config.yaml.", "Give a run, and any other model with --model.")
-    network, tokenizer = load(model or run, device=device, bits=cast("Bits | None", bits))
-    config = load_config(run / "config.yaml").run
-    corpus = open_prepared(run / "data", list(config.data.active_sources))
-    if any(entry["tokenizer"] not in (None, tokenizer.fingerprint) for entry in corpus.entries.values()):
-        raise ModelError(f"{model} has another tokenizer than {run}.", "Compare models of one tokenizer.")
-    measured = losses_of(network, config.train.micro_batch_size)
-    losses = heldout_loss(measured, config, corpus.heldout, tokenizer.special, sequences=sequences)
+    chosen = model or run
+    resolve(chosen)
+    text = open_heldout(run)
+    network, tokenizer = load(chosen, device=device, bits=cast("Bits | None", bits), group_size=group_size(group))
+    text.check_tokenizer(tokenizer, chosen)
+    losses = text.loss(network, tokenizer, sequences)
     if not losses:
         typer.echo("Nothing is held out: data.heldout is 0 or the corpus is too small.")
     for name, loss in losses.items():

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
-from glm130b.cli.options import BITS, DEVICES, DTYPE
+from glm130b.cli.options import BITS, DEVICES, DTYPE, MEMORY
 
 if TYPE_CHECKING:
-    from glm130b.inference import Decoding
+    from glm130b.inference import Decoding, Speculation
     from glm130b.model import GLM, Bits
     from glm130b.tokenization import Tokenizer
 
@@ -40,6 +40,13 @@ _RULES = typer.Option(
     help="With beams: official or corrected; default official for official weights. See docs/differences.md.",
 )
 _MIN_TOKENS = typer.Option(None, min=0, metavar="N", help="With beams: at least so many tokens.")
+_SPECULATE = typer.Option(
+    0,
+    min=0,
+    max=64,
+    metavar="N",
+    help="Guess up to N tokens ahead from the text; the answer stays the same. Faster where it repeats the text.",
+)
 
 
 def fill(
@@ -57,21 +64,26 @@ def fill(
     no_repeat_ngram: int = _NO_REPEAT,
     min_tokens: int = _MIN_TOKENS,
     beam_rules: str = _RULES,
+    speculate: int = _SPECULATE,
     bits: int = BITS,
     dtype: str = DTYPE,
     device: str = DEVICES,
+    memory: str = MEMORY,
 ) -> None:
     """Fill the blanks of a text: first each [MASK], then each [sMASK], then each [gMASK]."""
     from glm130b.inference import fill
 
     decoding = _decoding(temperature, top_k, top_p, seed, beams, length_penalty, no_repeat_ngram, min_tokens)
-    rules = _rules(beam_rules, beams)
-    network, tokenizer = _load(model, bits, dtype, device)
+    rules, speculation = _rules(beam_rules, beams), _speculation(speculate, beams)
+    network, tokenizer = _load(model, bits, dtype, device, memory)
     decoding = rules(decoding, network, tokenizer)
-    filled, answers = fill(network, tokenizer, _read(text), max_new_tokens=max_new_tokens, decoding=decoding)
+    filled, answers = fill(
+        network, tokenizer, _read(text), max_new_tokens=max_new_tokens, decoding=decoding, speculation=speculation
+    )
     typer.echo(filled)
     for answer in answers:
         typer.echo(f"{answer.kind} = {answer.text!r}{'' if answer.ended else '  (cut at a limit)'}", err=True)
+    _report(speculation)
 
 
 def generate(
@@ -87,16 +99,18 @@ def generate(
     no_repeat_ngram: int = _NO_REPEAT,
     min_tokens: int = _MIN_TOKENS,
     beam_rules: str = _RULES,
+    speculate: int = _SPECULATE,
     bits: int = BITS,
     dtype: str = DTYPE,
     device: str = DEVICES,
+    memory: str = MEMORY,
 ) -> None:
     """Continue a text."""
     from glm130b.inference import generate
 
     decoding = _decoding(temperature, top_k, top_p, seed, beams, length_penalty, no_repeat_ngram, min_tokens)
-    rules = _rules(beam_rules, beams)
-    network, tokenizer = _load(model, bits, dtype, device)
+    rules, speculation = _rules(beam_rules, beams), _speculation(speculate, beams)
+    network, tokenizer = _load(model, bits, dtype, device, memory)
     decoding = rules(decoding, network, tokenizer)
     text, started = _read(text), False
 
@@ -105,10 +119,19 @@ def generate(
         typer.echo(piece if started else text + piece, nl=False)
         started = True
 
-    generate(network, tokenizer, text, max_new_tokens=max_new_tokens, decoding=decoding, on_text=show)
+    generate(
+        network,
+        tokenizer,
+        text,
+        max_new_tokens=max_new_tokens,
+        decoding=decoding,
+        speculation=speculation,
+        on_text=show,
+    )
     if not started:
         show("")
     typer.echo()
+    _report(speculation)
 
 
 def _read(text: str) -> str:
@@ -124,16 +147,32 @@ def _read(text: str) -> str:
         raise DataError("Standard input is not UTF-8.", "Convert it, with iconv for example.") from None
 
 
-def _load(model: Path, bits: int | None, dtype: str | None, device: str) -> tuple[GLM, Tokenizer]:
+def _load(model: Path, bits: int | None, dtype: str | None, device: str, memory: str | None) -> tuple[GLM, Tokenizer]:
     import torch
 
     from glm130b.errors import ConfigError
+    from glm130b.files import parse_size
     from glm130b.interop import load
 
     types = {None: None, "fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
     if dtype not in types:
         raise ConfigError(f"--dtype {dtype} is not known.", "Use fp16, bf16 or fp32.")
-    return load(model, dtype=types[dtype], device=device, bits=cast("Bits | None", bits))
+    limit = None if memory is None else parse_size(memory)
+    return load(model, dtype=types[dtype], device=device, bits=cast("Bits | None", bits), memory_limit=limit)
+
+
+def _speculation(tokens: int, beams: int | None) -> Speculation | None:
+    from glm130b.errors import ConfigError
+    from glm130b.inference import Speculation
+
+    if tokens and beams is not None:
+        raise ConfigError("Beam search does not guess ahead, but --speculate came with --beams.", "Leave one out.")
+    return Speculation(tokens) if tokens else None
+
+
+def _report(speculation: Speculation | None) -> None:
+    if speculation is not None:
+        typer.echo(f"{speculation.right} of {speculation.guessed} guessed tokens were right", err=True)
 
 
 def _rules(name: str | None, beams: int | None) -> Callable[[Decoding, GLM, Tokenizer], Decoding]:

@@ -17,6 +17,8 @@ from glm130b.cli import (
     fill,
     inspect,
     mip,
+    plan,
+    quant,
     quantize,
     runs,
     samples,
@@ -43,7 +45,9 @@ app.command(short_help="Train a small model from nothing and report on it.")(dem
 app.command()(train.train)
 app.command(short_help="Fill the blanks of a text.")(fill.fill)
 app.command()(fill.generate)
-app.command()(quantize.quantize)
+app.command(short_help="Say what a training or a model would take.")(plan.plan)
+app.command(short_help="Write a copy with INT8 or INT4 weights.")(quantize.quantize)
+app.add_typer(quant.app, name="quant")
 app.command(short_help="Convert official checkpoints and model folders.")(convert.convert)
 app.command(short_help="Show what a folder of weights holds.")(inspect.inspect)
 app.add_typer(evaluate.app, name="eval")

@@ -9,9 +9,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from glm130b.chart import Point, Series, line_chart, trailing_mean
 from glm130b.config import RunConfig
 from glm130b.corpus import PreparedCorpus
-from glm130b.demo.chart import Point, Series, line_chart, trailing_mean
 from glm130b.demo.examples import CONTINUATION, OPENING, Filled
 from glm130b.demo.measures import Precision, loss_rows
 from glm130b.demo.show import percent, signed

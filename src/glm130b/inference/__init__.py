@@ -13,9 +13,12 @@ from glm130b.inference.builders import (
 from glm130b.inference.context import Context, Row, make_context, pad_rows
 from glm130b.inference.conventions import Conventions, conventions_of
 from glm130b.inference.decode import answer, answer_batch
+from glm130b.inference.engine import Stepper, make_stepper
 from glm130b.inference.fill import BlankAnswer, Decoding, fill, fill_blanks, generate
-from glm130b.inference.sampling import Sampling, choose, filter_logits
+from glm130b.inference.reader import Reader
+from glm130b.inference.sampling import Sampling, draw, filter_logits
 from glm130b.inference.scoring import choice_log_probs, official_perplexity, perplexity, window_loss
+from glm130b.inference.speculate import Speculation
 
 __all__ = [
     "BeamSearch",
@@ -27,8 +30,11 @@ __all__ = [
     "Decoding",
     "Hypothesis",
     "OfficialBeams",
+    "Reader",
     "Row",
     "Sampling",
+    "Speculation",
+    "Stepper",
     "Window",
     "all_single_token",
     "answer",
@@ -36,8 +42,8 @@ __all__ = [
     "beam_search",
     "choice_item",
     "choice_log_probs",
-    "choose",
     "conventions_of",
+    "draw",
     "fill",
     "fill_blanks",
     "filter_logits",
@@ -45,6 +51,7 @@ __all__ = [
     "generation_context",
     "language_model_windows",
     "make_context",
+    "make_stepper",
     "official_perplexity",
     "pad_rows",
     "perplexity",

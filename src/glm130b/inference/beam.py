@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 
 from glm130b.inference.beam_step import Beams, BeamSearch, Hypothesis, OfficialBeams
 from glm130b.inference.context import Context
-from glm130b.inference.decode import Reader, room_for_answer
+from glm130b.inference.decode import room_for_answer
+from glm130b.inference.reader import Reader
 from glm130b.model import GLM
 
 

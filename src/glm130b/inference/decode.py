@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from glm130b.errors import DataError
-from glm130b.inference.context import Context, pad_rows
-from glm130b.inference.sampling import Sampling, choose
-from glm130b.model import GLM, KVCache
+from glm130b.inference.context import Context
+from glm130b.inference.reader import Reader
+from glm130b.inference.sampling import Sampling, draw
+from glm130b.inference.speculate import PromptLookup, Speculation, num_right
+from glm130b.model import GLM
 
 
 def room_for_answer(model: GLM, context: Context) -> int:
@@ -29,55 +31,6 @@ def room_for_answer(model: GLM, context: Context) -> int:
     return room
 
 
-class Reader:
-    """Contexts that were read once, and answers to them that grow by one token at a time.
-
-    Shorter contexts are padded on the right; answers go on behind the padding, which nothing sees.
-
-    Attributes:
-        logits: ``[B, V]``, for each row's next token.
-    """
-
-    def __init__(self, model: GLM, contexts: Sequence[Context], max_new_tokens: int) -> None:
-        """Read the contexts and keep room for ``max_new_tokens`` behind them."""
-        weight = model.word_embeddings.weight
-        columns = pad_rows(contexts, multiple=1, device=weight.device)
-        rows, length = columns.shape[1:]
-        self._model, self._contexts, self._length, self._read = model, list(contexts), length, 0
-        self._cache = KVCache(
-            model.config,
-            batch=rows,
-            capacity=length + max_new_tokens,
-            dtype=weight.dtype,
-            device=weight.device,
-            layer_devices=model.layer_devices,
-        )
-        last = [row * length + len(context.tokens) - 1 for row, context in enumerate(contexts)]
-        self.logits = self._forward(columns, last)
-
-    def take(self, rows: Sequence[int], *, same_context: bool = False) -> None:
-        """Let row i be what row ``rows[i]`` was (see ``KVCache.take``).
-
-        Args:
-            same_context: all rows answer one context, so that only the answers need moving.
-        """
-        from_slot = self._length if same_context and len(rows) == len(self._contexts) else 0
-        self._cache.take(torch.tensor(rows, device=self.logits.device), from_slot=from_slot)
-        self._contexts = [self._contexts[row] for row in rows]
-
-    def read(self, tokens: Sequence[int]) -> None:
-        """Add one token to each row's answer."""
-        positions = [context.answer_position(self._read) for context in self._contexts]
-        columns = torch.tensor([tokens, positions, [0] * len(tokens), [1] * len(tokens)], device=self.logits.device)
-        self._read += 1
-        self.logits = self._forward(columns[:, :, None], range(len(tokens)))
-
-    def _forward(self, columns: Tensor, rows: Sequence[int]) -> Tensor:
-        with torch.inference_mode():
-            logits: Tensor = self._model(*columns, cache=self._cache, rows=torch.tensor(rows, device=columns.device))
-        return logits
-
-
 def answer(
     model: GLM,
     context: Context,
@@ -87,6 +40,7 @@ def answer(
     sampling: Sampling | None = None,
     banned: Sequence[int] = (),
     generator: torch.Generator | None = None,
+    speculation: Speculation | None = None,
 ) -> Iterator[int]:
     """Yield the answer to a context's blank, its end token included.
 
@@ -94,23 +48,42 @@ def answer(
 
     Args:
         banned: tokens never to be chosen.
-        generator: of the draws; default a new one from ``sampling.seed``.
+        generator: of the draws, one for each token there may be; default a new one from ``sampling.seed``.
+        speculation: guess ahead and let the model confirm; counts what was guessed. The answer is the same, but
+            for rounding: the logits of several tokens read at once differ in their last bits.
 
     Raises:
         DataError: the context leaves no room for an answer.
     """
     sampling = sampling or Sampling()
-    generator = generator or torch.Generator().manual_seed(sampling.seed)
     count = min(max_new_tokens, room_for_answer(model, context))
     if count < 1:
         return
+    uniforms = sampling.uniforms(count, generator)
     reader = Reader(model, [context], count)
-    for n in range(count):
-        token = choose(reader.logits[0], sampling, generator, banned)
-        yield token
-        if token in end or n + 1 == count:
-            return
-        reader.read([token])
+    excluded = _ids(banned, reader)
+    lookup = PromptLookup(context)
+    found, guesses = 0, list[int]()
+    while True:
+        numbers = uniforms[found : found + 1 + len(guesses)]
+        chosen = draw(reader.logits, numbers, sampling, excluded).tolist()
+        right = num_right(guesses, chosen)
+        for n, token in enumerate(chosen[: right + 1]):
+            found += 1
+            if speculation is not None:
+                speculation.right += n < right
+                lookup.append(token)
+            yield token
+            if token in end or found == count:
+                return
+        reader.forget(len(guesses) - right)
+        if speculation is not None:
+            guesses = lookup.guess(min(speculation.tokens, count - found - 1))
+            speculation.guessed += len(guesses)
+        if guesses:
+            reader.read_ahead([token, *guesses])
+        else:
+            reader.read([token])
 
 
 def answer_batch(
@@ -134,19 +107,26 @@ def answer_batch(
     """
     sampling = sampling or Sampling()
     limits = [min(max_new_tokens, room_for_answer(model, context)) for context in contexts]
-    generators = [torch.Generator().manual_seed(sampling.seed + n) for n in range(len(contexts))]
     answers: list[list[int]] = [[] for _ in contexts]
     going = list(range(len(contexts)))
     if not going or max_new_tokens < 1:
         return answers
+    generators = [torch.Generator().manual_seed(sampling.seed + n) for n in going]
+    uniforms = torch.stack([sampling.uniforms(max(limits), generator) for generator in generators])
     reader = Reader(model, contexts, max(limits))
-    while True:
-        for row, n in enumerate(going):
-            answers[n].append(choose(reader.logits[row], sampling, generators[n], banned))
+    excluded = _ids(banned, reader)
+    for numbers in uniforms.T:
+        for n, token in zip(going, draw(reader.logits, numbers[going], sampling, excluded).tolist(), strict=True):
+            answers[n].append(token)
         left = [row for row, n in enumerate(going) if answers[n][-1] not in end and len(answers[n]) < limits[n]]
         if not left:
-            return answers
+            break
         if len(left) < len(going):
             reader.take(left)
             going = [going[row] for row in left]
         reader.read([answers[n][-1] for n in going])
+    return answers
+
+
+def _ids(banned: Sequence[int], reader: Reader) -> Tensor | None:
+    return torch.tensor(banned, device=reader.logits.device) if banned else None

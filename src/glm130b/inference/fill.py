@@ -17,6 +17,7 @@ from glm130b.inference.context import Context, blanks_in_order, make_context
 from glm130b.inference.conventions import Conventions, conventions_of
 from glm130b.inference.decode import answer
 from glm130b.inference.sampling import Sampling
+from glm130b.inference.speculate import Speculation
 from glm130b.model import GLM
 from glm130b.tokenization import SpecialTokens, Tokenizer
 
@@ -58,6 +59,7 @@ def fill_blanks(
     max_new_tokens: int = 128,
     max_length: int | None = None,
     decoding: Decoding | None = None,
+    speculation: Speculation | None = None,
     listener: Listener | None = None,
 ) -> tuple[list[int], list[tuple[int, list[int], bool]]]:
     """Fill every blank of a text, one after the other; each answer is text to those that follow.
@@ -69,6 +71,7 @@ def fill_blanks(
         max_length: at most this many tokens of text and answer together; default the model's length. A blank
             that it leaves no room for gets an empty answer.
         decoding: default greedy; with beams, the best hypothesis is the answer.
+        speculation: guess ahead, see ``answer``; not with beams.
         listener: is told of each answer as it comes or, with beams, when it is found.
 
     Returns:
@@ -87,7 +90,7 @@ def fill_blanks(
         if listener is not None:
             listener.begin(context)
         found: list[int] = []
-        for token in _answer(model, context, conventions, decoding, budget, generator):
+        for token in _answer(model, context, conventions, decoding, speculation, budget, generator):
             found.append(token)
             if listener is not None and token not in conventions.end:
                 listener.token(token)
@@ -108,6 +111,7 @@ def _answer(
     context: Context,
     conventions: Conventions,
     decoding: Decoding,
+    speculation: Speculation | None,
     max_new_tokens: int,
     generator: torch.Generator,
 ) -> Iterator[int]:
@@ -122,6 +126,7 @@ def _answer(
             sampling=decoding,
             banned=banned,
             generator=generator,
+            speculation=speculation,
         )
     found = beam_search(model, context, end=end, max_new_tokens=max_new_tokens, options=decoding, banned=banned)
     return iter(found[0].tokens)
@@ -134,6 +139,7 @@ def fill(
     *,
     max_new_tokens: int = 64,
     decoding: Decoding | None = None,
+    speculation: Speculation | None = None,
     on_text: Callable[[str], None] | None = None,
 ) -> tuple[str, list[BlankAnswer]]:
     """Fill the ``[MASK]``, ``[sMASK]`` and ``[gMASK]`` blanks of a text.
@@ -143,6 +149,7 @@ def fill(
 
     Args:
         decoding: default greedy; with beams, the best hypothesis is the answer.
+        speculation: guess ahead, see ``answer``; not with beams.
         on_text: is given each answer as it comes, piece by piece.
 
     Returns:
@@ -154,7 +161,7 @@ def fill(
     """
     if not _BLANK.search(text):
         raise DataError("The text has no blank.", "Put [MASK] where something is to be filled in.")
-    return _run(model, tokenizer, text, max_new_tokens, decoding, on_text)
+    return _run(model, tokenizer, text, max_new_tokens, decoding, speculation, on_text)
 
 
 def generate(
@@ -164,6 +171,7 @@ def generate(
     *,
     max_new_tokens: int = 128,
     decoding: Decoding | None = None,
+    speculation: Speculation | None = None,
     on_text: Callable[[str], None] | None = None,
 ) -> str:
     """Continue a text with ``[gMASK]``; returns the continuation alone. Arguments as in ``fill``.
@@ -174,7 +182,8 @@ def generate(
     if _BLANK.search(text):
         raise DataError("The text to continue holds a blank.", "Use `glm fill` for blanks.")
     asked, after_space = text + "[gMASK]", text.endswith(" ")
-    return _run(model, tokenizer, asked, max_new_tokens, decoding, on_text, after_space=after_space)[1][0].text
+    options = max_new_tokens, decoding, speculation, on_text
+    return _run(model, tokenizer, asked, *options, after_space=after_space)[1][0].text
 
 
 class _Speaker:
@@ -223,6 +232,7 @@ def _run(
     text: str,
     max_new_tokens: int,
     decoding: Decoding | None,
+    speculation: Speculation | None,
     on_text: Callable[[str], None] | None,
     *,
     after_space: bool = False,
@@ -246,6 +256,7 @@ def _run(
         conventions,
         max_new_tokens=max_new_tokens,
         decoding=decoding,
+        speculation=speculation,
         listener=speaker,
     )
     filled = [parts[0]]

@@ -46,12 +46,12 @@ def choice_log_probs(model: GLM, item: ChoiceItem) -> list[float]:
 @torch.inference_mode()
 def window_loss(model: GLM, window: Window) -> float:
     """Summed cross-entropy of a window's counted targets, in FP32 and nats."""
-    weight = model.word_embeddings.weight
-    columns = pad_rows([window], multiple=1, device=weight.device)
+    device = model.word_embeddings.weight.device
+    columns = pad_rows([window], multiple=1, device=device)
     hidden = model.hidden_states(*columns)[0, window.first_counted :]
-    targets = torch.tensor(window.targets[window.first_counted :], device=weight.device)
+    targets = torch.tensor(window.targets[window.first_counted :], device=device)
     parts = zip(torch.split(hidden, _LOGITS_ROWS), torch.split(targets, _LOGITS_ROWS), strict=True)
-    losses = [F.cross_entropy(F.linear(some, weight).float(), wanted, reduction="sum") for some, wanted in parts]
+    losses = [F.cross_entropy(model.logits(some).float(), wanted, reduction="sum") for some, wanted in parts]
     return float(torch.stack(losses).sum())
 
 

@@ -10,16 +10,14 @@ import torch
 from glm130b.config import ModelConfig
 from glm130b.errors import ModelError
 from glm130b.interop.sharding import Rank
-from glm130b.model import Bits, InMemory, TensorInfo
+from glm130b.model import InMemory, Scheme, TensorInfo
 from glm130b.planning import parameter_shapes
 from glm130b.quantization import Quantized
 
 _WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def expected_tensors(
-    config: ModelConfig, bits: Bits | None, *, degree: int = 1, scale_shards: int = 1
-) -> Mapping[str, TensorInfo]:
+def expected_tensors(config: ModelConfig, scheme: Scheme | None, *, degree: int = 1) -> Mapping[str, TensorInfo]:
     """The tensors of a model, or of each of ``degree`` ranks; floating point is announced as FP16.
 
     Raises:
@@ -28,7 +26,7 @@ def expected_tensors(
     shapes = parameter_shapes(config).items()
     whole = InMemory({name: torch.empty(shape, dtype=torch.float16, device="meta") for name, shape in shapes})
     rank = Rank([whole], 0, degree)
-    return rank.infos if bits is None else Quantized(rank, bits, scale_shards).infos
+    return rank.infos if scheme is None else Quantized(rank, scheme).infos
 
 
 def check_tensors(

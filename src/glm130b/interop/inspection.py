@@ -146,15 +146,17 @@ def _layout(opened: Opened) -> str:
 
 
 def _precision(opened: Opened) -> str:
-    counts: Counter[str] = Counter()
-    for info in Whole(opened.ranks).infos.values():
-        counts[_TYPE_NAMES.get(info.dtype, str(info.dtype))] += prod(info.shape)
-    names = [name for name, _ in counts.most_common()]
-    if opened.bits is None:
-        return " and ".join(names)
-    rest = next(name for name in names if name != "INT8")
-    scales = "" if opened.scale_shards == 1 else f" with scales for {opened.scale_shards} ranks"
-    return f"INT{opened.bits}{scales}, embedding and norms {rest}"
+    infos = Whole(opened.ranks).infos
+    if opened.scheme is not None:
+        return f"{opened.scheme}, embedding and norms {_type_name(infos['word_embeddings.weight'].dtype)}"
+    counts: Counter[torch.dtype] = Counter()
+    for info in infos.values():
+        counts[info.dtype] += prod(info.shape)
+    return " and ".join(_type_name(dtype) for dtype, _ in counts.most_common())
+
+
+def _type_name(dtype: torch.dtype) -> str:
+    return _TYPE_NAMES.get(dtype, str(dtype))
 
 
 def _tokenizer(opened: Opened) -> str:

@@ -12,7 +12,7 @@ from glm130b.errors import ConfigError, ModelError
 from glm130b.files import partial_path
 from glm130b.interop.expected import check_tensors, expected_tensors
 from glm130b.interop.sat import RankFile, is_sat, open_sat
-from glm130b.model import INDEX, Bits, FolderTensors, TensorSource, checkpoints, read_info
+from glm130b.model import INDEX, FolderTensors, Scheme, TensorSource, checkpoints, read_info
 from glm130b.tokenization import Tokenizer
 
 Layout = Literal["folder", "sat"]
@@ -28,8 +28,7 @@ class Opened:
     ranks: Sequence[TensorSource]
     """What each tensor-parallel rank holds; a model folder is one rank."""
     config: ModelConfig
-    bits: Bits | None
-    scale_shards: int
+    scheme: Scheme | None
     tokenizer: str | None
     """Fingerprint that the folder records."""
     files: Sequence[Path]
@@ -82,17 +81,15 @@ def open_model(path: str | Path, config: str | None = None, *, verify: bool = Tr
     if is_sat(path) and not (path / INDEX).is_file():
         sat = open_sat(path, config, to_inspect=to_inspect)
         files = [rank.path for rank in sat.ranks]
-        return Opened(
-            path, "sat", sat.ranks, sat.config, sat.bits, sat.scale_shards, None, files, iteration=sat.iteration
-        )
+        return Opened(path, "sat", sat.ranks, sat.config, sat.scheme, None, files, iteration=sat.iteration)
     if config is not None:
         raise ConfigError(f"{path} has a config.json of its own.", "Leave --config out.")
     info = read_info(path)
     source = FolderTensors(path, verify=verify)
-    expected = expected_tensors(info.model, info.bits, scale_shards=info.scale_shards)
+    expected = expected_tensors(info.model, info.scheme)
     check_tensors(source.infos, expected, path, "the model wants", "Make or copy it again.")
     files = [path / file for file in dict.fromkeys(source.index.files.values())]
-    return Opened(path, "folder", [source], info.model, info.bits, info.scale_shards, info.tokenizer, files)
+    return Opened(path, "folder", [source], info.model, info.scheme, info.tokenizer, files)
 
 
 def find_tokenizer(opened: Opened, given: Path | None = None) -> Tokenizer | None:
@@ -106,24 +103,6 @@ def find_tokenizer(opened: Opened, given: Path | None = None) -> Tokenizer | Non
     tokenizer = Tokenizer.load(given or opened.path)
     tokenizer.check_fits(opened.config.vocab_size)
     return tokenizer
-
-
-def new_bits(opened: Opened, bits: object) -> Bits | None:
-    """The bits to quantise to, or None if the weights are in that precision already.
-
-    Raises:
-        ConfigError: neither 8 nor 4.
-        ModelError: the weights are quantised to other bits.
-    """
-    if bits not in (None, 8, 4) or isinstance(bits, float):
-        raise ConfigError(f"Weights cannot be quantised to {bits!r} bits.", "Use 8 or 4.")
-    if opened.bits is None or bits is None:
-        return bits
-    if bits != opened.bits:
-        raise ModelError(
-            f"{opened.path} is quantised to {opened.bits} bits already.", f"Quantise the original to {bits} bits."
-        )
-    return None
 
 
 def identities(opened: Opened) -> dict[str, list[object]]:

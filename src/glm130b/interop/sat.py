@@ -22,7 +22,7 @@ from glm130b.interop.expected import check_tensors, expected_tensors
 from glm130b.interop.shape import config_for, sizes_of
 from glm130b.interop.sharding import Rank, Whole, cut_of
 from glm130b.interop.torch_file import TorchFile, write_torch_file
-from glm130b.model import Bits, TensorInfo, TensorSource, inverse_frequencies
+from glm130b.model import Bits, Scheme, TensorInfo, TensorSource, inverse_frequencies
 from glm130b.quantization import Quantized, is_quantizable
 
 _PREFIX = "transformer."
@@ -63,17 +63,13 @@ class SatCheckpoint:
     iteration: str
     ranks: Sequence[RankFile]
     config: ModelConfig
-    bits: Bits | None
+    scheme: Scheme | None
+    """Of the ranks put together."""
 
     @property
     def degree(self) -> int:
         """Number of tensor-parallel ranks."""
         return len(self.ranks)
-
-    @property
-    def scale_shards(self) -> int:
-        """Scales a row of the quantised matrices that are cut by columns."""
-        return self.degree if self.bits else 1
 
 
 def is_sat(path: Path) -> bool:
@@ -99,7 +95,8 @@ def open_sat(path: Path, config: str | None = None, *, to_inspect: bool = False)
     bits = _check_ranks(ranks, found)
     if found.num_heads % len(ranks):
         raise ModelError(f"{path} has {len(ranks)} ranks, but {found.num_heads} heads.", "Give its own --config.")
-    return SatCheckpoint(path, iteration, ranks, found, bits)
+    scheme = None if bits is None else Scheme(bits, scale_shards=len(ranks))
+    return SatCheckpoint(path, iteration, ranks, found, scheme)
 
 
 def read_sat(path: Path, config: str | None = None) -> dict[str, Tensor]:
@@ -163,7 +160,7 @@ def _check_count(folder: Path, ranks: Sequence[RankFile]) -> None:
 def _check_ranks(ranks: Sequence[RankFile], config: ModelConfig) -> Bits | None:
     """Whether all ranks hold what they should, and are of one checkpoint."""
     bits = _bits(ranks[0], expected_tensors(config, None, degree=len(ranks)))
-    expected = expected_tensors(config, bits, degree=len(ranks))
+    expected = expected_tensors(config, None if bits is None else Scheme(bits), degree=len(ranks))
     for rank in ranks:
         check_tensors(rank.infos, expected, rank.path, f"rank files of {len(ranks)} ranks of this model have", _CHECK)
         for name, info in rank.infos.items():
@@ -255,4 +252,4 @@ def rank_source(
     if config.num_heads % degree:
         raise ModelError(f"{config.num_heads} heads do not divide among {degree} ranks.", "Choose another --tp.")
     part: TensorSource = Rank(ranks, rank, degree)
-    return _AsRankFile(part if bits is None else Quantized(part, bits), config)
+    return _AsRankFile(part if bits is None else Quantized(part, Scheme(bits)), config)

@@ -5,7 +5,7 @@ from glm130b.model.cache import KVCache
 from glm130b.model.device import checked_device, checked_devices
 from glm130b.model.dropout import mix
 from glm130b.model.folder_tensors import FolderTensors
-from glm130b.model.glm import GLM, LINEAR_NAMES, Layer, is_cut_by_columns
+from glm130b.model.glm import GLM
 from glm130b.model.index import (
     DESCRIPTIONS,
     INDEX,
@@ -17,13 +17,14 @@ from glm130b.model.index import (
     write_index,
 )
 from glm130b.model.init import build_model, init_parameters, initial_value
+from glm130b.model.layer import LINEAR_NAMES, Layer, is_cut_by_columns
 from glm130b.model.pieces import Piece, cuts_of
 from glm130b.model.region import Region, joined
-from glm130b.model.rope import inverse_frequencies
+from glm130b.model.rope import inverse_frequencies, rotary_tables
+from glm130b.model.scheme import GROUP_SIZES, OUTPUT, Bits, GroupSize, Scheme
 from glm130b.model.shard import InMemory, ShardRecord, TensorInfo, TensorSource, sha256_of, tensor_bytes, write_shard
 from glm130b.model.storage import (
     MAX_SHARD_BYTES,
-    Bits,
     FolderInfo,
     assign_tensors,
     checked_tensors,
@@ -33,27 +34,33 @@ from glm130b.model.storage import (
     write_info,
     write_tensors,
 )
+from glm130b.model.streaming import block_size
 
 __all__ = [
     "DESCRIPTIONS",
     "GLM",
+    "GROUP_SIZES",
     "INDEX",
     "LINEAR_NAMES",
     "MAX_SHARD_BYTES",
     "OPTIMIZER_INDEX",
+    "OUTPUT",
     "Bits",
     "FolderInfo",
     "FolderTensors",
+    "GroupSize",
     "InMemory",
     "Index",
     "KVCache",
     "Layer",
     "Piece",
     "Region",
+    "Scheme",
     "ShardRecord",
     "TensorInfo",
     "TensorSource",
     "assign_tensors",
+    "block_size",
     "build_model",
     "checked_device",
     "checked_devices",
@@ -71,6 +78,7 @@ __all__ = [
     "read_index",
     "read_info",
     "read_tensors",
+    "rotary_tables",
     "sha256_of",
     "tensor_bytes",
     "visible",

@@ -37,8 +37,8 @@ def visible(
 class Visibility:
     """The rule in the form one backend wants, made once and used by every layer.
 
-    Exactly one is set: ``mask``, boolean ``[B, 1, Q, K]``, True where visible; ``parts``, see
-    ``model/segments.py``; or ``block_mask``, FlexAttention's.
+    One is set, or none where a layer makes the rule for itself (``model/streaming.py``): ``mask``, boolean
+    ``[B, 1, Q, K]``, True where visible; ``parts``, see ``model/segments.py``; or ``block_mask``, FlexAttention's.
     """
 
     mask: Tensor | None = None

@@ -62,6 +62,12 @@ class KVCache:
         self.length = end
         return slots
 
+    def truncate(self, length: int) -> None:
+        """Forget all but the first ``length`` slots; the next tokens overwrite the others."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"the cache holds {self.length} tokens, not {length} or more")
+        self.length = length
+
     def take(self, rows: Tensor, *, from_slot: int = 0) -> None:
         """Let row i be what row ``rows[i]`` was; rows may repeat, and there may be more or fewer than before.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from pydantic import ValidationError
@@ -22,12 +21,12 @@ from glm130b.model.device import spread
 from glm130b.model.folder_tensors import FolderTensors
 from glm130b.model.glm import GLM
 from glm130b.model.index import write_index
+from glm130b.model.scheme import Scheme, scheme_from_json, scheme_to_json
 from glm130b.model.shard import ShardRecord, TensorSource, plan_shards, write_shard
 
 _FORMAT_VERSION = 1
 MAX_SHARD_BYTES = 4 * 2**30
-
-Bits = Literal[8, 4]
+_EMBEDDING = "word_embeddings.weight"
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,10 @@ class FolderInfo:
     """What ``config.json`` says."""
 
     model: ModelConfig
-    bits: Bits | None
-    """Of the linear weights; None if they are not quantised."""
+    scheme: Scheme | None
+    """How the weights are quantised; None if they are not."""
     tokenizer: str | None
     """Fingerprint of the tokenizer whose ids the embedding's rows stand for; None if the folder has none."""
-    scale_shards: int = 1
-    """Scales a row of the matrices that tensor parallelism cuts by columns: one for each rank they come from."""
 
 
 def write_tensors(
@@ -49,8 +46,7 @@ def write_tensors(
     config: ModelConfig,
     *,
     tokenizer: str | None,
-    bits: Bits | None = None,
-    scale_shards: int = 1,
+    scheme: Scheme | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     progress: Progress | None = None,
 ) -> None:
@@ -58,10 +54,10 @@ def write_tensors(
 
     Args:
         tokenizer: its fingerprint, or None if the folder has none.
-        bits, scale_shards: what ``FolderInfo`` says of them.
+        scheme: how they are quantised.
         progress: remembers finished shards, which are not written again.
     """
-    write_info(folder, FolderInfo(config, bits, tokenizer, scale_shards))
+    write_info(folder, FolderInfo(config, scheme, tokenizer))
     plan = plan_shards(source.infos, max_shard_bytes)
     records: dict[str, ShardRecord] = {}
     for number, names in enumerate(plan, start=1):
@@ -77,12 +73,6 @@ def write_tensors(
 
 def write_info(folder: Path, info: FolderInfo) -> None:
     """Write ``config.json``."""
-    quantization = {
-        "bits": info.bits,
-        "granularity": "row",
-        "symmetric": True,
-        "scale_shards": info.scale_shards,
-    }
     write_json(
         folder / "config.json",
         {
@@ -90,7 +80,7 @@ def write_info(folder: Path, info: FolderInfo) -> None:
             "format_version": _FORMAT_VERSION,
             **info.model.model_dump(mode="json"),
             "tokenizer_fingerprint": info.tokenizer,
-            "quantization": None if info.bits is None else quantization,
+            "quantization": scheme_to_json(info.scheme),
         },
     )
 
@@ -104,20 +94,16 @@ def read_info(path: Path) -> FolderInfo:
     content = read_json(path / "config.json", ModelError)
     try:
         version = content.pop("format_version")
-        quantization = content.pop("quantization") or {"bits": None}
+        quantization = content.pop("quantization")
         tokenizer = content.pop("tokenizer_fingerprint")
-        bits, scale_shards = quantization["bits"], quantization.get("scale_shards", 1)
-        if int(scale_shards) < 1:
-            raise ValueError(f"{scale_shards} scales a row")
-        if bits not in (None, 8, 4):
-            raise ModelError(f"{path} is quantised to {bits} bits.", "This version reads 8 and 4.")
         if content.pop("model_type") != "glm130b" or version != _FORMAT_VERSION:
             raise ModelError(
                 f"{path} is not a glm130b model folder of format {_FORMAT_VERSION}.",
                 "Convert it, or update glm130b.",
             )
+        scheme = scheme_from_json(quantization, path)
         model = ModelConfig.model_validate(content)
-        return FolderInfo(model, bits, None if tokenizer is None else str(tokenizer), int(scale_shards))
+        return FolderInfo(model, scheme, None if tokenizer is None else str(tokenizer))
     except (ValidationError, KeyError, AttributeError, TypeError, ValueError) as error:
         raise ModelError(
             f"{path / 'config.json'} does not describe a model ({str(error).splitlines()[0]}).",
@@ -142,18 +128,24 @@ def assign_tensors(
     """Make ``tensors`` the parameters and buffers of a model built on the meta device.
 
     Args:
-        dtype: of what is not quantised; default as it comes, but FP32 for half precision on a CPU.
+        dtype: of what is not quantised; default as it comes, but on a CPU half precision becomes FP32. The embedding
+            of a quantised model, a large part of it, stays there as it comes, and rows looked up become FP32.
         devices: the layers are spread over them.
 
     Raises:
         ModelError: a tensor is missing, superfluous or of the wrong shape; names it and ``origin``.
     """
     state: dict[str, Tensor] = {}
-    place = spread({name: tensor.nbytes for name, tensor in model.state_dict().items()}, devices)
+    wanted = model.state_dict()
+    place = spread({name: tensor.nbytes for name, tensor in wanted.items()}, devices)
+    quantized = any(tensor.dtype == torch.int8 for tensor in wanted.values())
     for name, tensor in checked_tensors(model, tensors, origin):
         if not name.endswith(".weight_scale") and tensor.is_floating_point():
             half_on_cpu = tensor.dtype in (torch.float16, torch.bfloat16) and devices[0].type == "cpu"
-            tensor = tensor.to(dtype or (torch.float32 if half_on_cpu else tensor.dtype))
+            if dtype is None and half_on_cpu and quantized and name == _EMBEDDING:
+                model.activation_dtype = torch.float32
+            else:
+                tensor = tensor.to(dtype or (torch.float32 if half_on_cpu else tensor.dtype))
         state[name] = tensor.to(place[name])
     model.load_state_dict(state, assign=True)
 

@@ -7,7 +7,7 @@ from glm130b.parallel.links import Link, check_links
 from glm130b.parallel.mesh import Mesh, Precision
 from glm130b.parallel.pipeline import Runner, make_runner
 from glm130b.parallel.place import Placed, place_model
-from glm130b.parallel.stage import Stage
+from glm130b.parallel.stage import Head, Stage
 from glm130b.parallel.tensor import check_divides
 from glm130b.parallel.world import World
 from glm130b.planning import num_stages, padded_micro_batches, split_layers, stages_on
@@ -15,6 +15,7 @@ from glm130b.planning import num_stages, padded_micro_batches, split_layers, sta
 __all__ = [
     "TIED",
     "Gradients",
+    "Head",
     "Held",
     "Link",
     "Mesh",

@@ -3,7 +3,7 @@
 from glm130b.training.checkpoint import choose_checkpoint, latest_checkpoint
 from glm130b.training.checkpoint_writer import CheckpointWriter
 from glm130b.training.dry_run import preflight_report
-from glm130b.training.heldout import heldout_loss, losses_of
+from glm130b.training.heldout import heldout_loss, heldout_losses, losses_of
 from glm130b.training.ledger import Ledger
 from glm130b.training.lineage import Explanation, Session, explain, read_sessions
 from glm130b.training.loop import Outcome, Reporter, train
@@ -33,6 +33,7 @@ __all__ = [
     "explain",
     "fits",
     "heldout_loss",
+    "heldout_losses",
     "keep_freed_memory",
     "latest_checkpoint",
     "losses_of",

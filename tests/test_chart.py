@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from glm130b.demo.chart import (
+from glm130b.chart import (
     HEIGHT,
     LEFT,
     RIGHT,
@@ -114,3 +114,24 @@ def test_trailing_mean() -> None:
 )
 def test_format_tick(value: float, text: str) -> None:
     assert format_tick(value) == text
+
+
+def test_points_that_are_not_joined_are_dots() -> None:
+    series = Series("apart", [(1, 1.0), (10, 2.0), (100, 3.0), (-1, 2.0)], "one", joined=False)
+    svg = line_chart([series], x_label="x", y_label="y", description="test", log_x=True)
+    assert "<polyline" not in svg
+    places = [float(x) for x in re.findall(r'<circle[^>]* cx="([^"]*)"', svg)]
+    assert len(places) == 3  # what is not positive has no place on a logarithmic axis
+    assert places[1] - places[0] == pytest.approx(places[2] - places[1], abs=0.2)
+
+
+def test_ticks_at_whole_numbers_alone() -> None:
+    series = [Series("by layer", [(0, 1.0), (11, 2.0)], "one")]
+
+    def ticks(whole: bool) -> list[str]:
+        svg = line_chart(series, x_label="x", y_label="y", description="test", whole_x=whole)
+        return re.findall(r'text-anchor="(?:middle|end)">([^<a-z]*)</text>', svg.split("x1=")[-2])
+
+    assert "2.5" in ticks(False)
+    assert "2.5" not in ticks(True)
+    assert {"0", "5", "10"} <= set(ticks(True))

@@ -11,7 +11,7 @@ from itertools import pairwise
 Point = tuple[float, float]
 
 WIDTH, HEIGHT = 640, 300
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 46
+LEFT, RIGHT, TOP, BOTTOM = 68, 14, 14, 46
 MAX_POINTS = 600
 """A series with more is thinned to the means of equal stretches."""
 
@@ -24,12 +24,14 @@ class Series:
         points: x ascending; those with a value that is not finite are left out.
         style: the CSS class that colours it.
         dots: mark every point.
+        joined: draw the line from point to point.
     """
 
     label: str
     points: Sequence[Point]
     style: str
     dots: bool = False
+    joined: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,21 +80,32 @@ class Axis:
         return [value for value in _round_values(*inside) if value > 0]
 
 
-def line_chart(series: Sequence[Series], *, x_label: str, y_label: str, description: str, log_y: bool = False) -> str:
+def line_chart(
+    series: Sequence[Series],
+    *,
+    x_label: str,
+    y_label: str,
+    description: str,
+    log_x: bool = False,
+    log_y: bool = False,
+    whole_x: bool = False,
+) -> str:
     """A chart with axes, ticks and a legend, as a ``<figure>``.
 
     Args:
         description: what a screen reader says of it.
-        log_y: values must be positive to be drawn; others are left out.
+        log_x, log_y: values must be positive to be drawn; others are left out.
+        whole_x: no ticks between whole numbers.
     """
-    drawn = [(line, thin(_drawable(line.points, log_y))) for line in series]
+    drawn = [(line, thin(_drawable(line.points, log_x, log_y))) for line in series]
     points = [point for _, line in drawn for point in line]
     if not points:
         return '<figure class="chart"><p>Nothing to draw.</p></figure>'
-    x_axis = Axis.around([x for x, _ in points], LEFT, WIDTH - RIGHT, margin=0.0)
+    x_axis = Axis.around([x for x, _ in points], LEFT, WIDTH - RIGHT, log=log_x, margin=0.0)
     y_axis = Axis.around([y for _, y in points], HEIGHT - BOTTOM, TOP, log=log_y)
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(description)}">']
-    parts += _frame(x_axis, y_axis, x_label, y_label)
+    x_ticks = [value for value in x_axis.ticks() if value == round(value) or not whole_x]
+    parts += _frame(x_axis, y_axis, x_ticks, x_label, y_label)
     for line, places in drawn:
         parts += _draw(line, [(x_axis.place(x), y_axis.place(y)) for x, y in places])
     legend = "".join(
@@ -128,8 +141,9 @@ def format_tick(value: float) -> str:
     return f"{value:,.6g}".replace(",", " ")
 
 
-def _drawable(points: Sequence[Point], log_y: bool) -> list[Point]:
-    return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y) and (y > 0 or not log_y)]
+def _drawable(points: Sequence[Point], log_x: bool, log_y: bool) -> list[Point]:
+    finite = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+    return [(x, y) for x, y in finite if (x > 0 or not log_x) and (y > 0 or not log_y)]
 
 
 def _round_values(low: float, high: float) -> list[float]:
@@ -139,13 +153,13 @@ def _round_values(low: float, high: float) -> list[float]:
     return [n * step for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
-def _frame(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str) -> list[str]:
+def _frame(x_axis: Axis, y_axis: Axis, x_ticks: Sequence[float], x_label: str, y_label: str) -> list[str]:
     parts = []
     for value in y_axis.ticks():
         y = y_axis.place(value)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{format_tick(value)}</text>')
-    for value in x_axis.ticks():
+    for value in x_ticks:
         x = x_axis.place(value)
         anchor = "end" if x > WIDTH - RIGHT - 12 else "middle"
         parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="{anchor}">{format_tick(value)}</text>')
@@ -164,7 +178,7 @@ def _draw(line: Series, places: list[Point]) -> list[str]:
         return []
     style = escape(line.style)
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    parts = [f'<polyline class="{style}" points="{path}"/>'] if len(places) > 1 else []
-    if line.dots or len(places) == 1:
+    parts = [f'<polyline class="{style}" points="{path}"/>'] if line.joined and len(places) > 1 else []
+    if line.dots or not parts:
         parts += [f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>' for x, y in places]
     return parts

@@ -1,0 +1,143 @@
+"""Registers, stack and shared memory of the GPU kernels, compiled for each generation of cards; no GPU is needed.
+
+A kernel that needs a stack has spilled registers or indexes an array at run time: both would make it slow. The
+table of docs/gpu.md is what this prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from glm130b.kernels.gpu import expand, gemm, gemv, token
+from glm130b.kernels.gpu.tables import gemm_config, gemv_config
+
+SHARED_LIMITS = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227}
+"""KiB of shared memory that a program may take, by compute capability."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One way in which a kernel is compiled."""
+
+    label: str
+    function: Any
+    types: dict[str, str]
+    constants: dict[str, Any]
+    num_warps: int
+    num_stages: int = 3
+    tensor_cores: bool = False
+
+
+def kernels() -> Iterator[Kernel]:
+    """What a model of 4096 hidden units and heads of 128 runs, in FP16."""
+    pointers = {"x_ptr": "*fp16", "scale_ptr": "*fp16", "bias_ptr": "*fp16", "out_ptr": "*fp16"}
+    sizes = {"N": "i32", "UNITS": "i32", "SPLIT_UNITS": "i32"}
+    formats = {"INT4 row": (4, None), "INT4 g128": (4, 128), "INT4 g32": (4, 32), "INT8 row": (8, None)}
+    for name, (bits, group) in formats.items():
+        units, group_bytes = 4096 * bits // 128, None if group is None else group * bits // 8
+        for rows, geglu in ((1, False), (1, True), (2, False), (4, False), (4, True)):
+            config = gemv_config(bits, rows, 4096, units)
+            yield Kernel(
+                f"gemv, {name}, {rows} row{'s' * (rows > 1)}{', GeGLU' * geglu}",
+                gemv._gemv,
+                pointers | {"weight_ptr": "*i32"} | sizes,
+                {
+                    "M": rows, "BITS": bits, "GROUP_UNITS": (group_bytes or 0) // 16, "BIAS": True, "GEGLU": geglu,
+                    "EVEN": True, "BLOCK_N": config.block_n, "BLOCK_UNITS": config.block_units,
+                },
+                config.num_warps,
+            )  # fmt: skip
+        for rows in (16, 64):
+            tile = gemm_config(bits, rows, 4096 * bits // 8, group_bytes)
+            yield Kernel(
+                f"gemm, {name}, {rows} rows",
+                gemm._gemm,
+                pointers | {"weight_ptr": "*i8", "M": "i32", "N": "i32", "BYTES": "i32"},
+                {
+                    "BITS": bits, "GROUP_BYTES": group_bytes or 0, "BIAS": True,
+                    "BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_BYTES": tile.block_bytes,
+                },
+                tile.num_warps,
+                tile.num_stages,
+                tensor_cores=True,
+            )  # fmt: skip
+    for bits in (4, 8):
+        types = {"weight_ptr": "*i8", "scale_ptr": "*fp16", "out_ptr": "*fp16"}
+        types |= {"SIZE": "i32", "BYTES": "i32", "GROUP_BYTES": "i32"}
+        yield Kernel(f"expand, INT{bits}", expand._expand, types, {"BITS": bits, "BLOCK": 1024}, 4)
+    attend = dict.fromkeys(("qkv_ptr", "cos_ptr", "sin_ptr", "key_ptr", "value_ptr"), "*fp16")
+    attend |= {"sample_ptr": "*i64", "branch_ptr": "*i64", "slot_ptr": "*i64", "stats_ptr": "*fp32"}
+    attend |= {"HEADS": "i32", "CAPACITY": "i32", "scale": "fp32"}
+    for splits in (1, 4):
+        types = attend | {"out_ptr": "*fp16" if splits == 1 else "*fp32"}
+        constants = {"SPLITS": splits, "SIZE": 128, "BLOCK": token._BLOCK_SLOTS}
+        yield Kernel(f"attention, {splits} stretch{'es' * (splits > 1)}", token._attend, types, constants, 4)
+    types = {"part_ptr": "*fp32", "stats_ptr": "*fp32", "out_ptr": "*fp16"}
+    yield Kernel("attention, joining 16", token._join, types, {"SPLITS": 16, "SIZE": 128}, 1)
+    types = dict.fromkeys(("y_ptr", "u_ptr", "weight_ptr", "bias_ptr", "out_ptr"), "*fp16")
+    types |= {"alpha": "fp32", "epsilon": "fp32", "SIZE": "i32"}
+    yield Kernel("norm of 4096", token._add_and_norm, types, {"ADD": True, "BLOCK": 4096}, 8)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the assembler gave a kernel: registers a thread, bytes of stack a thread, bytes of shared memory."""
+
+    registers: int
+    stack: int
+    shared: int
+
+
+def compiled(kernel: Kernel, capability: int) -> Resources:
+    """Compile for a card without having it."""
+    names = kernel.function.arg_names
+    signature = {name: kernel.types.get(name, "constexpr") for name in names}
+    aligned = [n for n, name in enumerate(names) if signature[name].startswith(("*", "i32"))]
+    source = ASTSource(
+        kernel.function,
+        signature,
+        constexprs=kernel.constants,
+        attrs={(n,): [["tt.divisibility", 16]] for n in aligned},
+    )
+    options = {"num_warps": kernel.num_warps, "num_stages": kernel.num_stages}
+    found = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        Path(file.name).write_bytes(found.asm["cubin"])
+        tool = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
+        said = subprocess.run(tool, capture_output=True, text=True, check=True).stdout
+    usage = re.search(r"REG:(\d+) STACK:(\d+)", said)
+    assert usage is not None, said
+    return Resources(int(usage[1]), int(usage[2]), found.metadata.shared)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--capabilities", nargs="+", type=int, choices=list(SHARED_LIMITS), default=list(SHARED_LIMITS))
+    options = parser.parse_args()
+    print("| kernel | " + " | ".join(f"sm_{capability}" for capability in options.capabilities) + " |")
+    print("|---|" + "---|" * len(options.capabilities))
+    for kernel in kernels():
+        cells = []
+        for capability in options.capabilities:
+            if kernel.tensor_cores and capability < 80:
+                cells.append("cuBLAS")
+                continue
+            found = compiled(kernel, capability)
+            spilled = f", stack {found.stack}" if found.stack else ""
+            cells.append(f"{found.registers}, {found.shared / 1024:.1f} KiB{spilled}")
+        print(f"| {kernel.label} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
