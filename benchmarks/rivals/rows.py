@@ -35,7 +35,7 @@ class Row:
             values = [self.factor * over[measure] / under[measure] for over, under in pairs]
             quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
             found[measure] = quartiles
-        median = found.get("wall", found.get("bytes"))[1]
+        median = found[_shown(found)][1]
         if self.goal is not None:
             found["met"] = median <= self.goal if self.at_most else median >= self.goal
         return found
@@ -89,9 +89,14 @@ def all_rows(kinds: Sequence[str], shapes: Sequence[tuple[int, int]], samplings:
     for verify in ("", ", checksums compared"):
         text = f"peak resident memory on load{verify} ÷ file"
         yield Row(text, ("load", f"peak{verify}"), ("load", "file"), 1.1, at_most=True)
+        yield Row(f"anonymous memory after load{verify} ÷ file", ("load", f"anonymous{verify}"), ("load", "file"))
     for name in samplings:
         text = f"sampling share of a token, {name}, vocabulary 150 528"
         yield Row(text, ("int4-row 150528", f"{name} draw"), ("int4-row 150528", f"{name} token"), 0.03, at_most=True)
+
+
+def _shown(row: dict[str, Any]) -> str:
+    return "wall" if "wall" in row else "bytes"
 
 
 def table(found: Sequence[dict[str, Any]]) -> str:
@@ -101,7 +106,7 @@ def table(found: Sequence[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in found:
-        low, median, high = row.get("wall", row.get("bytes"))
+        low, median, high = row[_shown(row)]
         goal = "" if row["goal"] is None else f"{'≤' if row['at_most'] else '≥'} {row['goal']:g}"
         met = {True: "yes", False: "**no**"}.get(row.get("met"), "")  # type: ignore[arg-type]
         cpu = f"{row['cpu'][1]:.3f}" if "cpu" in row else ""

@@ -72,7 +72,7 @@ def uniforms(count: int, rows: int) -> torch.Tensor:
 def plainly(model: GLM, contexts: list[Context], count: int, sampling: Sampling) -> list[list[int]]:
     """By the model itself, its cache read as far as it is full."""
     reader = Reader(model, contexts, count)
-    reader._stepper = Plain(model, reader._cache)
+    reader._stepper = Plain(model, reader.cache)
     numbers, found = uniforms(count, len(contexts)).T.to(DEVICE), []
     for n in range(count):
         found.append(draw(reader.logits, numbers[n], sampling).tolist())
@@ -86,7 +86,7 @@ def statically(
     reader = Reader(model, contexts, count)
     decoder = GraphDecoder(
         model,
-        reader._cache,
+        reader.cache,
         reader.logits,
         torch.tensor([context.answer_position(0) for context in contexts]),
         torch.tensor([context.answer_position(1) - context.answer_position(0) for context in contexts]),
@@ -134,7 +134,7 @@ def test_fused_logits(rows: int) -> None:
         logits = []
         for fused in (False, True):
             reader = Reader(model, [CONTEXTS[0]] * rows, 2)
-            reader._stepper = GraphStepper(model, reader._cache, fused=fused)
+            reader._stepper = GraphStepper(model, reader.cache, fused=fused)
             reader.read([7] * rows)
             logits.append(reader.logits.clone())
         assert (logits[0] - logits[1]).abs().max() < 1e-4 * logits[0].std()
@@ -144,15 +144,15 @@ def test_a_stepper_follows_its_cache() -> None:
     """Tokens taken back and read again, as speculation does."""
     model = model_of(2)
     readers = [Reader(model, CONTEXTS, 12) for _ in range(2)]
-    readers[0]._stepper = Plain(model, readers[0]._cache)
-    readers[1]._stepper = GraphStepper(model, readers[1]._cache, fused=False)
+    readers[0]._stepper = Plain(model, readers[0].cache)
+    readers[1]._stepper = GraphStepper(model, readers[1].cache, fused=False)
     for step in range(8):
         for reader in readers:
             if step in (3, 6):
                 reader.forget(2)
             reader.read([step + 5, step + 6, 9])
         assert (readers[0].logits - readers[1].logits).abs().max() < 1e-4
-        assert readers[0]._cache.length == readers[1]._cache.length
+        assert readers[0].cache.length == readers[1].cache.length
 
 
 def test_more_tokens_than_there_is_room_for_are_refused() -> None:
@@ -177,4 +177,4 @@ def test_only_models_on_one_gpu_have_graphs() -> None:
     model = model_of(1)
     stepper = graph_stepper(model, KVCache(model.config, batch=1, capacity=5, device=DEVICE))
     assert (stepper is not None) == ON_GPU
-    assert gpu.GEMV_MAX_ROWS == 4
+    assert gpu.GEMV_MAX_ROWS == 2

@@ -36,7 +36,7 @@ def recording(steps: list[tuple[list[int], int]], made: list[int]) -> Candidate:
 def seen(monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[list[int], int]], list[int]]:
     steps: list[tuple[list[int], int]] = []
     made: list[int] = []
-    monkeypatch.setattr(engine, "CANDIDATES", [lambda model, cache: None, recording(steps, made), engine.plain])
+    monkeypatch.setattr(engine, "CANDIDATES", [lambda model, cache: None, recording(steps, made), engine.Plain])
     return steps, made
 
 
@@ -62,7 +62,7 @@ def test_the_first_candidate_that_can_is_taken(tiny: GLM, monkeypatch: pytest.Mo
     def fixed(model: GLM, cache: KVCache) -> Stepper | None:
         return (lambda columns: torch.full((1, 64), 7.0)) if cache.capacity > 5 else None
 
-    monkeypatch.setattr(engine, "CANDIDATES", [fixed, engine.plain])
+    monkeypatch.setattr(engine, "CANDIDATES", [fixed, engine.Plain])
     columns = torch.tensor([[[5]], [[0]], [[0]], [[0]]])
     assert make_stepper(tiny, KVCache(TINY, batch=1, capacity=6))(columns).unique().tolist() == [7.0]
     small = KVCache(TINY, batch=1, capacity=5)

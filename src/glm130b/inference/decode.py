@@ -9,6 +9,7 @@ from torch import Tensor
 
 from glm130b.errors import DataError
 from glm130b.inference.context import Context
+from glm130b.inference.graph import GraphDecoder, fits_graph
 from glm130b.inference.reader import Reader
 from glm130b.inference.sampling import Sampling, draw
 from glm130b.inference.speculate import PromptLookup, Speculation, num_right
@@ -62,6 +63,9 @@ def answer(
     uniforms = sampling.uniforms(count, generator)
     reader = Reader(model, [context], count)
     excluded = _ids(banned, reader)
+    if speculation is None and fits_graph(model, reader.cache):
+        yield from _answer_on_device(model, context, reader, end, sampling, uniforms, excluded)
+        return
     lookup = PromptLookup(context)
     found, guesses = 0, list[int]()
     while True:
@@ -84,6 +88,32 @@ def answer(
             reader.read_ahead([token, *guesses])
         else:
             reader.read([token])
+
+
+def _answer_on_device(
+    model: GLM,
+    context: Context,
+    reader: Reader,
+    end: Collection[int],
+    sampling: Sampling,
+    uniforms: Tensor,
+    banned: Tensor | None,
+) -> Iterator[int]:
+    first, second = (torch.tensor([context.answer_position(n)]) for n in range(2))
+    decoder = GraphDecoder(
+        model,
+        reader.cache,
+        reader.logits,
+        first,
+        second - first,
+        sampling=sampling,
+        uniforms=uniforms[None],
+        banned=banned,
+    )
+    for (token,) in decoder:
+        yield token
+        if token in end:
+            return
 
 
 def answer_batch(

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from glm130b.inference.graph import graph_stepper
 from glm130b.inference.native import native
 from glm130b.model import GLM, KVCache
 
@@ -46,7 +47,7 @@ class Plain:
         return logits[0]
 
 
-CANDIDATES: list[Callable[[GLM, KVCache], Stepper | None]] = [native, Plain]
+CANDIDATES: list[Callable[[GLM, KVCache], Stepper | None]] = [graph_stepper, native, Plain]
 """Fastest first; one that cannot serve this model and cache returns None."""
 
 

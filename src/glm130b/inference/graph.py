@@ -14,10 +14,7 @@ from torch import Tensor
 
 from glm130b.inference.fused import fits_fused, fused_hidden
 from glm130b.inference.sampling import Sampling, draw
-from glm130b.model import GLM, KVCache
-from glm130b.model.attention import Visibility, visible
-from glm130b.model.layer import LayerInputs
-from glm130b.model.rope import inverse_frequencies, rotary_tables
+from glm130b.model import GLM, KVCache, LayerInputs, Visibility, inverse_frequencies, rotary_tables, visible
 
 _BUCKET = 256
 _EAGER_STEPS = 3
@@ -55,6 +52,7 @@ class StaticStep:
         self.slot = torch.full((1,), cache.length, device=device)
         self._fused = device.type == "cuda" and fits_fused(model) if fused is None else fused
         config = model.config
+        self._arrived = torch.zeros(len(cache.sample) * config.num_heads, dtype=torch.int32, device=device)
         self._frequencies = inverse_frequencies(config.head_size, config.rope_base, config.rope_frequencies).to(device)
 
     def bucket(self, length: int) -> int:
@@ -70,7 +68,8 @@ class StaticStep:
         cache.branch.index_copy_(1, self.slot, branch)
         tables = rotary_tables(position_ids, self._frequencies)
         if self._fused:
-            return self._model.logits(fused_hidden(self._model, cache, tokens[:, 0], tables, self.slot))
+            hidden = fused_hidden(self._model, cache, tokens[:, 0], tables, self.slot, self._arrived)
+            return self._model.logits(hidden)
         k_slot = torch.arange(length, device=self.slot.device)
         mask_BK = visible(sample, branch, self.slot, cache.sample[:, :length], cache.branch[:, :length], k_slot)
         mask_BK = mask_BK & (k_slot <= self.slot)
@@ -112,7 +111,7 @@ class GraphStepper:
     """``Stepper`` by a static step."""
 
     def __init__(self, model: GLM, cache: KVCache, *, fused: bool | None = None) -> None:
-        self._cache = cache
+        self._model, self._cache = model, cache
         self._step = StaticStep(model, cache, fused=fused)
         self._logits = torch.empty(len(cache.sample), model.config.vocab_size, dtype=model.dtype).to(
             cache.sample.device
@@ -128,14 +127,23 @@ class GraphStepper:
         self._graphs.run(self._step.bucket(self._cache.length))
         return self._logits
 
+    def ahead(self, columns: Tensor) -> Tensor:
+        """Read several tokens of one row, by the model itself; see ``Stepper``."""
+        logits: Tensor = self._model(*columns, cache=self._cache)
+        return logits[0]
+
     def _read(self, length: int) -> None:
         self._logits.copy_(self._step(length))
 
 
+def fits_graph(model: GLM, cache: KVCache) -> bool:
+    """Whether model and cache are all on one GPU, as a graph needs them."""
+    return len({*model.layer_devices, cache.sample.device}) == 1 and cache.sample.is_cuda and not model.streamed
+
+
 def graph_stepper(model: GLM, cache: KVCache) -> GraphStepper | None:
-    """A stepper by CUDA graphs; None if the model is not all on one GPU."""
-    devices = {*model.layer_devices, cache.sample.device}
-    return GraphStepper(model, cache) if len(devices) == 1 and cache.sample.is_cuda and not model.streamed else None
+    """A stepper by CUDA graphs; None if they cannot serve."""
+    return GraphStepper(model, cache) if fits_graph(model, cache) else None
 
 
 class GraphDecoder:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from glm130b.kernels import cpu
-from glm130b.model import GLM, LINEAR_NAMES, KVCache, Layer, inverse_frequencies, rotary_tables, visible
+from glm130b.model import GLM, LINEAR_NAMES, KVCache, Layer, inverse_frequencies
 from glm130b.quantization import QuantizedLinear
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def native(model: GLM, cache: KVCache) -> Stepper | None:
     norms = [norm for norm in model.modules() if isinstance(norm, nn.LayerNorm)]
     exact = all(part.dtype == torch.float32 for norm in norms for part in (norm.weight, norm.bias))
     usable = quantized and exact and places == {"cpu"} and not model.streamed and cache.keys[0].dtype == torch.float32
-    if not usable or not all(one.fits for layer in maps for one in (*layer, output)):
+    words = cpu.Map(model.word_embeddings.weight)
+    if not usable or not all(one.fits for layer in maps for one in (*layer, output, words)):
         return None
     library = cpu.library()
     return None if library is None else _Native(library, model, cache, maps, output)
@@ -66,7 +67,9 @@ class _Native:
             config.deepnorm_alpha,
             config.layernorm_epsilon,
             *_pointers(model.final_layernorm),
+            self._frequencies.data_ptr(),
             output.matrix(same_for_any_batch=same_for_any_batch),
+            cpu.Map(model.word_embeddings.weight).matrix(),
         )
 
     def __call__(self, columns: Tensor) -> Tensor:
@@ -78,31 +81,19 @@ class _Native:
         return self._step(columns, self._structures[True])
 
     def _step(self, columns: Tensor, structure: cpu.Model) -> Tensor:
-        tokens, positions, sample, branch = columns
-        cache, (rows, count) = self._cache, tokens.shape
+        tokens, positions, sample, branch = columns.contiguous()
+        cache = self._cache
         slots = cache.reserve(sample, branch)
-        own = torch.arange(slots.start, slots.stop)
-        seen = visible(
-            sample[..., None],
-            branch[..., None],
-            own[None, :, None],
-            cache.sample[:, None, : slots.stop],
-            cache.branch[:, None, : slots.stop],
-            torch.arange(slots.stop),
-        ).contiguous()
-        own_rows = torch.arange(rows).repeat_interleave(count)
-        own_slots = own.repeat(rows)
         keys, values = cpu.pointers(cache.keys), cpu.pointers(cache.values)
         held = cpu.Cache(
             cast(keys, POINTER(c_void_p)),
             cast(values, POINTER(c_void_p)),
+            cache.sample.data_ptr(),
+            cache.branch.data_ptr(),
             cache.capacity,
-            slots.stop,
-            *(tensor.data_ptr() for tensor in (own_rows, own_slots, seen)),
         )
-        cosines, sines = rotary_tables(positions, self._frequencies)
-        embedded = self._model.embed(tokens).flatten(0, 1).float()
-        return self._library.step(structure, held, embedded, cosines, sines)
+        read = cpu.Tokens(tokens.data_ptr(), positions.data_ptr(), *tokens.shape, slots.start)
+        return self._library.step(structure, held, read)
 
 
 def _pointers(*norms: nn.LayerNorm) -> list[int]:

@@ -19,6 +19,7 @@ class Reader:
     go through each layer in blocks (``model/streaming.py``), so that memory beside the cache stays bounded.
 
     Attributes:
+        cache: what was read, and the room behind it.
         logits: ``[B, V]``, for each row's next token; after ``read_ahead`` ``[S, V]``.
     """
 
@@ -32,7 +33,7 @@ class Reader:
         columns = pad_rows(contexts, multiple=1, device=device)
         rows, length = columns.shape[1:]
         self._model, self._contexts, self._length, self._read = model, list(contexts), length, 0
-        self._cache = KVCache(
+        self.cache = KVCache(
             model.config,
             batch=rows,
             capacity=length + max_new_tokens,
@@ -46,7 +47,7 @@ class Reader:
         with torch.inference_mode():
             self.logits: Tensor = model(
                 *columns,
-                cache=self._cache,
+                cache=self.cache,
                 rows=torch.tensor(last, device=device),
                 block=block if block < length else None,
             )
@@ -58,7 +59,7 @@ class Reader:
             same_context: all rows answer one context, so that only the answers need moving.
         """
         from_slot = self._length if same_context and len(rows) == len(self._contexts) else 0
-        self._cache.take(torch.tensor(rows, device=self.logits.device), from_slot=from_slot)
+        self.cache.take(torch.tensor(rows, device=self.logits.device), from_slot=from_slot)
         self._contexts = [self._contexts[row] for row in rows]
         if not from_slot:
             self._stepper = None
@@ -81,10 +82,10 @@ class Reader:
 
     def _own_stepper(self) -> Stepper:
         if self._stepper is None:
-            self._stepper = make_stepper(self._model, self._cache)
+            self._stepper = make_stepper(self._model, self.cache)
         return self._stepper
 
     def forget(self, count: int) -> None:
         """Take back the last ``count`` tokens of the answers; the logits stay as they are."""
         self._read -= count
-        self._cache.truncate(self._length + self._read)
+        self.cache.truncate(self._length + self._read)

@@ -5,7 +5,7 @@
 
 from glm130b.kernels.cpu.build import NoKernelsError, build, library_path
 from glm130b.kernels.cpu.library import Library, library
-from glm130b.kernels.cpu.structs import Cache, Layer, Map, Matrix, Model, pointers
+from glm130b.kernels.cpu.structs import Cache, Layer, Map, Matrix, Model, Tokens, pointers
 
 __all__ = [
     "Cache",
@@ -15,6 +15,7 @@ __all__ = [
     "Matrix",
     "Model",
     "NoKernelsError",
+    "Tokens",
     "build",
     "library",
     "library_path",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from glm130b.kernels.cpu.build import NoKernelsError, library_path
-from glm130b.kernels.cpu.structs import Cache, Map, Matrix, Model
+from glm130b.kernels.cpu.structs import Cache, Map, Matrix, Model, Tokens
 from glm130b.kernels.plain import dequantize
 
 _FUNCTIONS = {
@@ -24,13 +24,7 @@ _FUNCTIONS = {
     ),
     "glm_step": (
         ctypes.c_int,
-        [
-            ctypes.POINTER(Model),
-            ctypes.POINTER(Cache),
-            *[ctypes.c_void_p] * 4,
-            ctypes.c_size_t,
-            ctypes.c_int,
-        ],
+        [ctypes.POINTER(Model), ctypes.POINTER(Cache), ctypes.POINTER(Tokens), ctypes.c_void_p, ctypes.c_int],
     ),
     "glm_read": (ctypes.c_uint64, [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]),
 }
@@ -72,12 +66,10 @@ class Library:
         self._call("glm_linear", out.data_ptr(), x.data_ptr(), len(x), matrix)
         return out
 
-    def step(self, model: Model, cache: Cache, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-        """Logits ``[B, V]`` of more tokens, embedded as x FP32 ``[B, H]``; rotary tables FP32, ``B * d / 2`` values."""
-        x, cosines, sines = x.contiguous(), cosines.contiguous(), sines.contiguous()
-        logits = torch.empty(len(x), model.output.rows)
-        pointers = (tensor.data_ptr() for tensor in (logits, x, cosines, sines))
-        self._call("glm_step", model, cache, *pointers, len(x))
+    def step(self, model: Model, cache: Cache, tokens: Tokens) -> Tensor:
+        """Logits FP32 ``[rows * count, V]`` for what follows each of the tokens."""
+        logits = torch.empty(tokens.rows * tokens.count, model.output.rows)
+        self._call("glm_step", model, cache, tokens, logits.data_ptr())
         return logits
 
     def read(self, memory: Tensor) -> None:

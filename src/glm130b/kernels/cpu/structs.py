@@ -47,7 +47,9 @@ class Model(ctypes.Structure):
         ("epsilon", ctypes.c_float),
         ("final_weight", _POINTER),
         ("final_bias", _POINTER),
+        ("frequencies", _POINTER),
         ("output", Matrix),
+        ("words", Matrix),
     )
 
 
@@ -57,11 +59,21 @@ class Cache(ctypes.Structure):
     _fields_ = (
         ("keys", ctypes.POINTER(_POINTER)),
         ("values", ctypes.POINTER(_POINTER)),
+        ("sample", _POINTER),
+        ("branch", _POINTER),
         ("capacity", _SIZE),
-        ("slots", _SIZE),
-        ("rows", _POINTER),
-        ("own", _POINTER),
-        ("visible", _POINTER),
+    )
+
+
+class Tokens(ctypes.Structure):
+    """``Tokens`` of ``csrc/step.h``."""
+
+    _fields_ = (
+        ("tokens", _POINTER),
+        ("positions", _POINTER),
+        ("rows", _SIZE),
+        ("count", _SIZE),
+        ("first", _SIZE),
     )
 
 

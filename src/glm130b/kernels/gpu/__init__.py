@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glm130b.kernels.gpu.tables import GEMM_MAX_ROWS, GEMV_MAX_ROWS
+from glm130b.kernels.gpu.tables import GEMV_MAX_ROWS, gemm_max_rows
 from glm130b.kernels.plain import dequantize
 
 __all__ = ["GEMV_MAX_ROWS", "has_triton", "linear", "takes_gemv"]
@@ -52,7 +52,9 @@ def _flat(x: Tensor, weight: Tensor, scale: Tensor, bits: int, bias: Tensor | No
             from glm130b.kernels.gpu.gemv import gemv
 
             return gemv(x, weight, scale, bits, bias)
-        if 0 < len(x) <= GEMM_MAX_ROWS and x.dtype in (torch.float16, torch.bfloat16) and _has_tensor_cores(x.device):
+        group_bytes = weight.shape[1] // scale.shape[1] if scale.dim() == 2 else None
+        halves = x.dtype in (torch.float16, torch.bfloat16)
+        if 0 < len(x) <= gemm_max_rows(group_bytes) and halves and _has_tensor_cores(x.device):
             from glm130b.kernels.gpu.gemm import gemm
 
             return gemm(x, weight, scale, bits, bias)

@@ -1,4 +1,4 @@
-"""One to four rows times quantised weights: a Triton kernel that lives off memory bandwidth.
+"""One or two rows times quantised weights: a Triton kernel that lives off memory bandwidth.
 
 A 32-bit word holds eight 4-bit or four 8-bit weights. A weight is taken out of it by one AND and used by one fused
 multiply-add, for the bits of an integer below 2^24, read as FP32, are that integer times 2^-149 (a denormal, which
@@ -14,10 +14,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from glm130b.kernels.gpu.norm import AddNorm, _norm_row, add_and_norm
 from glm130b.kernels.gpu.tables import GemvConfig, gemv_config
 
 _LIFT = tl.constexpr(75)
 """Inputs are multiplied by 2^(75 - p), so products with denormals end far from both ends of FP32's range."""
+
+_NORM_VALUES = 64
+"""Of a row that a thread may hold to normalise it; more would not fit its registers."""
 
 
 @triton.jit
@@ -98,15 +102,29 @@ def _finish(
 
 
 @triton.jit
+def _sum_of_splits(part_ptr, bias_ptr, place, n, mask, SIZE, SPLIT: tl.constexpr, BIAS: tl.constexpr):
+    """The stretches' parts, summed in their order, so that a product is the same at every call; and the bias."""
+    total = tl.load(part_ptr + place, mask=mask, other=0.0, cache_modifier=".cg")
+    for part in tl.static_range(1, SPLIT):
+        total += tl.load(part_ptr + part * SIZE + place, mask=mask, other=0.0, cache_modifier=".cg")
+    if BIAS:
+        total += tl.load(bias_ptr + n, mask=mask, other=0.0).to(tl.float32)
+    return total
+
+
+@triton.jit
 def _gemv(
     x_ptr, weight_ptr, scale_ptr, bias_ptr, out_ptr, N, UNITS, SPLIT_UNITS,
+    norm_out_ptr, residual_ptr, norm_weight_ptr, norm_bias_ptr, arrived_ptr, alpha, epsilon,
     M: tl.constexpr, BITS: tl.constexpr, GROUP_UNITS: tl.constexpr, BIAS: tl.constexpr, GEGLU: tl.constexpr,
-    EVEN: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_UNITS: tl.constexpr,
+    EVEN: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_UNITS: tl.constexpr, STAGES: tl.constexpr,
+    NORM: tl.constexpr, SPLIT: tl.constexpr,
 ):  # fmt: skip
     """Outputs ``n`` of all M rows over one stretch of the columns; N outputs, UNITS of 16 bytes in a weight row.
 
     GROUP_UNITS share a scale; 0 if all of a row do. With GEGLU the weights have 2 N rows, and a program takes those
-    of its outputs from both halves.
+    of its outputs from both halves. NORM is 0, or a power of two from N on: then the program that is last to arrive
+    adds up the SPLIT stretches in their order, bias and residual, and normalises the rows.
     """
     UNIT: tl.constexpr = 128 // BITS
     OUTPUTS: tl.constexpr = BLOCK_N // 2 if GEGLU else BLOCK_N
@@ -116,8 +134,8 @@ def _gemv(
     first = tl.program_id(1) * SPLIT_UNITS
     end = tl.minimum(first + SPLIT_UNITS, UNITS)
     acc0 = tl.zeros([BLOCK_N, BLOCK_UNITS], tl.float32)
-    acc1, acc2, acc3 = acc0, acc0, acc0
-    for start in range(first, end, BLOCK_UNITS):
+    acc1 = acc0
+    for start in tl.range(first, end, BLOCK_UNITS, num_stages=STAGES):
         word = start * 4 + tl.arange(0, 4 * BLOCK_UNITS)
         words_ptr = weight_ptr + weight_row[:, None] * (UNITS * 4) + word[None, :]
         words = tl.load(words_ptr) if EVEN else tl.load(words_ptr, mask=(word < end * 4)[None, :], other=0)
@@ -133,31 +151,31 @@ def _gemv(
         if M > 1:
             x = _inputs(x_ptr + K, start * UNIT, end * UNIT, UNIT * BLOCK_UNITS, EVEN)
             acc1 += _unit_products(words, x, BITS, BLOCK_N, BLOCK_UNITS) * scale
-        if M > 2:
-            x = _inputs(x_ptr + 2 * K, start * UNIT, end * UNIT, UNIT * BLOCK_UNITS, EVEN)
-            acc2 += _unit_products(words, x, BITS, BLOCK_N, BLOCK_UNITS) * scale
-        if M > 3:
-            x = _inputs(x_ptr + 3 * K, start * UNIT, end * UNIT, UNIT * BLOCK_UNITS, EVEN)
-            acc3 += _unit_products(words, x, BITS, BLOCK_N, BLOCK_UNITS) * scale
     out_ptr += tl.program_id(1) * (M * N)
-    _finish(acc0, 0, n, N, weight_row, scale_ptr, bias_ptr, out_ptr, BLOCK_N, GROUP_UNITS == 0, BIAS, GEGLU)
+    ADDS_BIAS: tl.constexpr = BIAS and NORM == 0 and SPLIT == 1
+    _finish(acc0, 0, n, N, weight_row, scale_ptr, bias_ptr, out_ptr, BLOCK_N, GROUP_UNITS == 0, ADDS_BIAS, GEGLU)
     if M > 1:
-        _finish(acc1, 1, n, N, weight_row, scale_ptr, bias_ptr, out_ptr, BLOCK_N, GROUP_UNITS == 0, BIAS, GEGLU)
-    if M > 2:
-        _finish(acc2, 2, n, N, weight_row, scale_ptr, bias_ptr, out_ptr, BLOCK_N, GROUP_UNITS == 0, BIAS, GEGLU)
-    if M > 3:
-        _finish(acc3, 3, n, N, weight_row, scale_ptr, bias_ptr, out_ptr, BLOCK_N, GROUP_UNITS == 0, BIAS, GEGLU)
+        _finish(acc1, 1, n, N, weight_row, scale_ptr, bias_ptr, out_ptr, BLOCK_N, GROUP_UNITS == 0, ADDS_BIAS, GEGLU)
+    if NORM:
+        tl.debug_barrier()
+        arrived = tl.atomic_add(arrived_ptr, 1, sem="acq_rel")
+        if arrived == tl.num_programs(0) * SPLIT - 1:
+            tl.store(arrived_ptr, 0)
+            out_ptr -= tl.program_id(1) * (M * N)
+            place = tl.arange(0, NORM)
+            mask = place < N
+            for row in tl.static_range(M):
+                total = _sum_of_splits(out_ptr + row * N, bias_ptr, place, place, mask, M * N, SPLIT, BIAS)
+                _norm_row(
+                    total, place, mask, residual_ptr + row * N, norm_weight_ptr, norm_bias_ptr,
+                    norm_out_ptr + row * N, alpha, epsilon, N,
+                )  # fmt: skip
 
 
 @triton.jit
 def _add_splits(partial_ptr, bias_ptr, out_ptr, N, SIZE, SPLIT: tl.constexpr, BIAS: tl.constexpr, BLOCK: tl.constexpr):
-    """Sum the stretches' parts in their order, so that a product is the same at every call."""
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    total = tl.zeros([BLOCK], tl.float32)
-    for part in tl.static_range(SPLIT):
-        total += tl.load(partial_ptr + part * SIZE + place, mask=place < SIZE, other=0.0)
-    if BIAS:
-        total += tl.load(bias_ptr + place % N, mask=place < SIZE, other=0.0).to(tl.float32)
+    total = _sum_of_splits(partial_ptr, bias_ptr, place, place % N, place < SIZE, SIZE, SPLIT, BIAS)
     tl.store(out_ptr + place, total.to(out_ptr.dtype.element_ty), mask=place < SIZE)
 
 
@@ -169,49 +187,64 @@ def gemv(
     bias: Tensor | None = None,
     *,
     geglu: bool = False,
+    norm: AddNorm | None = None,
+    arrived: Tensor | None = None,
     config: GemvConfig | None = None,
 ) -> Tensor:
-    """``x W^T + b`` for one to four rows ``[M, K]``: ``[M, N]`` in the dtype of ``x``, sums in FP32.
+    """``x W^T + b`` for one or two rows ``[M, K]``: ``[M, N]`` in the dtype of ``x``, sums in FP32.
 
     Args:
         weight, scale, bits, bias: as ``glm130b.kernels.linear`` has them; groups are whole units of 16 bytes.
         geglu: give the first half of the outputs times the GELU of the second, ``[M, N / 2]``.
+        norm: give what it makes of the outputs; without rounding between if ``arrived`` is there.
+        arrived: zeros, int32, at least one; zeros again afterwards. What runs at once must not share them.
         config: how to cut the work up; default what the table has for the shape.
     """
     rows, columns = weight.shape
     units, outputs = columns // 16, rows // 2 if geglu else rows
-    config = config or gemv_config(bits, len(x), rows, units)
-    if geglu and config.split > 1:
-        raise ValueError("GeGLU needs whole sums: split must be 1")
+    config = config or gemv_config(bits, len(x), rows, units, grouped=scale.dim() == 2)
+    if geglu and (config.split > 1 or norm is not None):
+        raise ValueError("GeGLU needs whole sums: split must be 1, and no norm follows")
+    block = triton.next_power_of_2(outputs)
+    if norm is not None and (arrived is None or block > _NORM_VALUES * 32 * config.num_warps):
+        return add_and_norm(gemv(x, weight, scale, bits, bias, config=config), norm)
     x = x.contiguous()
     out = torch.empty(len(x), outputs, dtype=x.dtype, device=x.device)
     split_units = -(-units // config.split)
     split_units = -(-split_units // config.block_units) * config.block_units
     split = -(-units // split_units)
-    parts = out if split == 1 else torch.empty(split, *out.shape, dtype=torch.float32, device=x.device)
-    block_outputs = config.block_n // 2 if geglu else config.block_n
-    adds_bias = bias is not None and split == 1
-    _gemv[(triton.cdiv(outputs, block_outputs), split)](
+    whole = split == 1 and norm is None
+    parts = out if whole else torch.empty(split, *out.shape, dtype=torch.float32, device=x.device)
+    _gemv[(triton.cdiv(outputs, config.block_n // 2 if geglu else config.block_n), split)](
         x,
         weight.view(torch.int32),
         scale,
-        bias if adds_bias else x,
+        x if bias is None else bias,
         parts,
         outputs,
         units,
         split_units,
+        out,
+        *((x, x, x, x, 0.0, 0.0) if norm is None else (*_tensors(norm), arrived, norm.alpha, norm.epsilon)),
         M=len(x),
         BITS=bits,
         GROUP_UNITS=0 if scale.dim() == 1 else units // scale.shape[1],
-        BIAS=adds_bias,
+        BIAS=bias is not None,
         GEGLU=geglu,
         EVEN=units % config.block_units == 0,
         BLOCK_N=config.block_n,
         BLOCK_UNITS=config.block_units,
+        STAGES=config.num_stages,
+        NORM=0 if norm is None else block,
+        SPLIT=split,
         num_warps=config.num_warps,
     )
-    if split > 1:
+    if split > 1 and norm is None:
         _add_splits[(triton.cdiv(out.numel(), 256),)](
             parts, x if bias is None else bias, out, outputs, out.numel(), SPLIT=split, BIAS=bias is not None, BLOCK=256
         )
     return out
+
+
+def _tensors(norm: AddNorm) -> tuple[Tensor, Tensor, Tensor]:
+    return norm.residual.contiguous(), norm.weight, norm.bias

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-GEMV_MAX_ROWS = 4
-"""Rows of input up to which the matrix-vector kernel multiplies."""
-
-GEMM_MAX_ROWS = 64
-"""Rows up to which the matrix-matrix kernel does; beyond, expanding the weights for cuBLAS costs less."""
+GEMV_MAX_ROWS = 2
+"""Rows of input up to which the matrix-vector kernel multiplies: on 4 rows its time has doubled twice."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +20,14 @@ class GemvConfig:
         block_units: units of 16 bytes of each row taken at a time.
         num_warps: that share them.
         split: stretches that the columns are cut into.
+        num_stages: loads under way at once, through shared memory; 1 leaves it to the registers.
     """
 
     block_n: int
     block_units: int
     num_warps: int
     split: int = 1
+    num_stages: int = 1
 
 
 @dataclass(frozen=True)
@@ -49,18 +48,29 @@ class GemmConfig:
     num_stages: int
 
 
-def gemv_config(bits: int, num_rows: int, outputs: int, units: int) -> GemvConfig:
-    """For ``num_rows`` inputs, ``outputs`` weight rows of ``units`` units of 16 bytes."""
-    block_n = 16 if num_rows == 1 else 8
-    if outputs < 4096:
-        block_n //= 2
-    block_units = 32
+def gemm_max_rows(group_bytes: int | None) -> int:
+    """Rows up to which the matrix-matrix kernel multiplies; beyond, expanding the weights for cuBLAS costs less."""
+    return 128 if group_bytes is None or group_bytes >= 32 else 32
+
+
+def gemv_config(bits: int, num_rows: int, outputs: int, units: int, *, grouped: bool = False) -> GemvConfig:
+    """For ``num_rows`` inputs, ``outputs`` weight rows of ``units`` units of 16 bytes; ``grouped`` as the scales are.
+
+    Many outputs keep the card busy by their number; for fewer, a program takes more of each row at a time.
+    """
+    if num_rows > 1:
+        block_n, block_units, num_warps = 8 if outputs >= 4096 else 4, 32, 2
+    elif outputs >= 8192:
+        block_n = 16 if bits == 4 and (grouped or outputs >= 16384) else 8
+        block_units, num_warps = 32, 4 if block_n == 16 and not grouped else 2
+    else:
+        block_n, block_units, num_warps = 8 if outputs >= 4096 else 4, 128 if units >= 256 else 64, 4
     while block_units > 4 and block_units // 2 >= units:
         block_units //= 2
     split = 1
     while split < 4 and outputs // block_n * split < 256 and units // (2 * split) >= 2 * block_units:
         split *= 2
-    return GemvConfig(block_n, block_units, num_warps=2 if num_rows < 3 else 4, split=split)
+    return GemvConfig(block_n, block_units, num_warps, split)
 
 
 def gemm_config(bits: int, num_rows: int, bytes_per_row: int, group_bytes: int | None) -> GemmConfig:
@@ -78,6 +88,6 @@ def gemm_config(bits: int, num_rows: int, bytes_per_row: int, group_bytes: int |
 def attention_splits(num_pairs: int, capacity: int) -> int:
     """Stretches, a power of two, that the cache's slots are cut into for ``num_pairs`` heads and rows together."""
     splits = 1
-    while splits < 16 and num_pairs * splits < 256 and capacity // (2 * splits) >= 128:
+    while splits < 16 and num_pairs * splits < 512 and capacity // (2 * splits) >= 32:
         splits *= 2
     return splits

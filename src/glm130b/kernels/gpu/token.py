@@ -1,4 +1,4 @@
-"""The rest of a transformer layer for one token a row: what would be a dozen small kernels, as two."""
+"""Attention of one token a row: rotation, the cache and the sum over it in one kernel."""
 
 from __future__ import annotations
 
@@ -14,37 +14,6 @@ _HIDDEN = tl.constexpr(-1e30)
 
 
 @triton.jit
-def _add_and_norm(
-    y_ptr, u_ptr, weight_ptr, bias_ptr, out_ptr, alpha, epsilon, SIZE, ADD: tl.constexpr, BLOCK: tl.constexpr
-):  # fmt: skip
-    row = tl.program_id(0)
-    place = tl.arange(0, BLOCK)
-    mask = place < SIZE
-    x = tl.load(y_ptr + row * SIZE + place, mask=mask, other=0.0).to(tl.float32)
-    if ADD:
-        x += alpha * tl.load(u_ptr + row * SIZE + place, mask=mask, other=0.0).to(tl.float32)
-    mean = tl.sum(x) / SIZE
-    centred = tl.where(mask, x - mean, 0.0)
-    x = centred * tl.rsqrt(tl.sum(centred * centred) / SIZE + epsilon)
-    x = x * tl.load(weight_ptr + place, mask=mask).to(tl.float32) + tl.load(bias_ptr + place, mask=mask).to(tl.float32)
-    tl.store(out_ptr + row * SIZE + place, x.to(out_ptr.dtype.element_ty), mask=mask)
-
-
-def add_and_norm(
-    y: Tensor, u: Tensor | None, weight: Tensor, bias: Tensor, *, alpha: float = 1.0, epsilon: float = 1e-5
-) -> Tensor:
-    """LayerNorm of ``y + alpha u``, rows ``[B, H]``; without ``u``, of ``y``. Sums in FP32."""
-    y, size = y.contiguous(), y.shape[-1]
-    block = triton.next_power_of_2(size)
-    out = torch.empty_like(y)
-    _add_and_norm[(len(y),)](
-        y, y if u is None else u, weight, bias, out, alpha, epsilon, size,
-        ADD=u is not None, BLOCK=block, num_warps=min(16, max(1, block // 512)),
-    )  # fmt: skip
-    return out
-
-
-@triton.jit
 def _turned(low, high, cos, sin, dtype: tl.constexpr):
     """Both halves after rotation, rounded as the cache rounds them."""
     first = (low * cos - high * sin).to(dtype)
@@ -54,12 +23,14 @@ def _turned(low, high, cos, sin, dtype: tl.constexpr):
 
 @triton.jit
 def _attend(
-    qkv_ptr, cos_ptr, sin_ptr, key_ptr, value_ptr, sample_ptr, branch_ptr, slot_ptr, out_ptr, stats_ptr,
-    HEADS, CAPACITY, scale, SPLITS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,
+    qkv_ptr, cos_ptr, sin_ptr, key_ptr, value_ptr, sample_ptr, branch_ptr, slot_ptr, out_ptr,
+    part_ptr, stats_ptr, arrived_ptr, HEADS, CAPACITY, scale,
+    SPLITS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One head of one row against one stretch of the slots before ``slot``; the first stretch adds the token itself.
 
-    With several stretches, ``out`` and ``stats`` (largest score, sum of weights) are of each, to be put together.
+    With several stretches, the last program of a head to arrive puts together what all have left in ``part`` and
+    ``stats`` (largest score, sum of weights), in the order of the stretches.
     """
     dtype: tl.constexpr = key_ptr.dtype.element_ty
     HALF: tl.constexpr = SIZE // 2
@@ -88,7 +59,7 @@ def _attend(
         total += 1.0
         acc += v.to(tl.float32)
     own_sample, own_branch = tl.load(sample_ptr + b * CAPACITY + slot), tl.load(branch_ptr + b * CAPACITY + slot)
-    stretch = tl.cdiv(tl.cdiv(slot, SPLITS), BLOCK) * BLOCK
+    stretch = tl.cdiv(tl.cdiv(slot, SPLITS), 16) * 16
     end = tl.minimum((part + 1) * stretch, slot)
     for start in range(part * stretch, end, BLOCK):
         k_slot = start + tl.arange(0, BLOCK)
@@ -112,22 +83,20 @@ def _attend(
         tl.store(out_ptr + pair * SIZE + whole, (acc / total).to(out_ptr.dtype.element_ty))
     else:
         place = pair * SPLITS + part
-        tl.store(out_ptr + place * SIZE + whole, acc)
+        tl.store(part_ptr + place * SIZE + whole, acc)
         tl.store(stats_ptr + place * 2, largest)
         tl.store(stats_ptr + place * 2 + 1, total)
-
-
-@triton.jit
-def _join(part_ptr, stats_ptr, out_ptr, SPLITS: tl.constexpr, SIZE: tl.constexpr):
-    """Put the stretches of a head together."""
-    pair = tl.program_id(0)
-    part, whole = tl.arange(0, SPLITS), tl.arange(0, SIZE)
-    largest = tl.load(stats_ptr + (pair * SPLITS + part) * 2)
-    shrink = tl.exp(largest - tl.max(largest, axis=0))
-    total = tl.sum(tl.load(stats_ptr + (pair * SPLITS + part) * 2 + 1) * shrink, axis=0)
-    parts = tl.load(part_ptr + (pair * SPLITS + part)[:, None] * SIZE + whole[None, :])
-    out = tl.sum(parts * shrink[:, None], axis=0) / total
-    tl.store(out_ptr + pair * SIZE + whole, out.to(out_ptr.dtype.element_ty))
+        tl.debug_barrier()
+        arrived = tl.atomic_add(arrived_ptr + pair, 1, sem="acq_rel")
+        if arrived == SPLITS - 1:
+            tl.store(arrived_ptr + pair, 0)
+            place = pair * SPLITS + tl.arange(0, SPLITS)
+            largest_of_part = tl.load(stats_ptr + place * 2, cache_modifier=".cg")
+            shrink_of_part = tl.exp(largest_of_part - tl.max(largest_of_part, axis=0))
+            whole_total = tl.sum(tl.load(stats_ptr + place * 2 + 1, cache_modifier=".cg") * shrink_of_part, axis=0)
+            parts = tl.load(part_ptr + place[:, None] * SIZE + whole[None, :], cache_modifier=".cg")
+            out = tl.sum(parts * shrink_of_part[:, None], axis=0) / whole_total
+            tl.store(out_ptr + pair * SIZE + whole, out.to(out_ptr.dtype.element_ty))
 
 
 def attend_token(
@@ -139,6 +108,7 @@ def attend_token(
     sample: Tensor,
     branch: Tensor,
     slot: Tensor,
+    arrived: Tensor,
 ) -> Tensor:
     """Rotate one token of each row, put its key and value into the cache, and attend over what it sees of it.
 
@@ -148,6 +118,7 @@ def attend_token(
         keys, values: the cache's, ``[B, h, capacity, d]``.
         sample, branch: of every slot, this token's own included, integers ``[B, capacity]``.
         slot: of this token in every row, one integer on the device; later slots are not looked at.
+        arrived: zeros, int32, at least ``B * h``; zeros again afterwards. What runs at once must not share them.
 
     Returns:
         ``[B, h * d]``.
@@ -160,9 +131,7 @@ def attend_token(
         parts = torch.empty(rows * heads, splits, size, dtype=torch.float32, device=qkv.device)
         stats = torch.empty(rows * heads, splits, 2, dtype=torch.float32, device=qkv.device)
     _attend[(rows * heads, splits)](
-        qkv, cos, sin, keys, values, sample, branch, slot, parts, stats, heads, capacity, size**-0.5,
+        qkv, cos, sin, keys, values, sample, branch, slot, out, parts, stats, arrived, heads, capacity, size**-0.5,
         SPLITS=splits, SIZE=size, BLOCK=_BLOCK_SLOTS, num_warps=4,
     )  # fmt: skip
-    if splits > 1:
-        _join[(rows * heads,)](parts, stats, out, SPLITS=splits, SIZE=size, num_warps=1)
     return out

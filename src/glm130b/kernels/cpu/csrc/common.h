@@ -23,6 +23,13 @@
 #include <immintrin.h>
 #endif
 
+/* Loops over rows whose sums are to stay in registers; portable C has no registers for them. */
+#if defined(GLM_AVX512) || defined(GLM_AVX2)
+#define UNROLL _Pragma("GCC unroll 4")
+#else
+#define UNROLL
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
 #define COLUMNS 128 /* of a block of activations */
 #define LANES 16

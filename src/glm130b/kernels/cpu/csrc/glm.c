@@ -82,11 +82,11 @@ uint64_t glm_read(const uint8_t *memory, size_t size, int threads)
     return total;
 }
 
-/* Logits [batch][vocabulary] of more tokens; cosines and sines [batch][head size / 2] of their positions. */
-int glm_step(const Model *m, const Cache *cache, float *logits, const float *x, const float *cosines, const float *sines,
-             size_t batch, int threads)
+/* Logits [rows * count][vocabulary] for what follows each of the tokens. */
+int glm_step(const Model *m, const Cache *cache, const Tokens *tokens, float *logits, int threads)
 {
-    const size_t row = batch * round_up(m->hidden, LANES), slots = cache->slots;
+    const size_t batch = tokens->rows * tokens->count, slots = tokens->first + tokens->count;
+    const size_t row = batch * round_up(m->hidden, LANES), turns = batch * m->head_size / 2;
     size_t activations = 64, tiles = 64;
     for (size_t n = 0; n <= m->num_layers; n++) {
         const Layer *layer = m->layers + (n < m->num_layers ? n : 0);
@@ -97,9 +97,10 @@ int glm_step(const Model *m, const Cache *cache, float *logits, const float *x, 
         }
     }
     const size_t heads = batch * 3 * m->hidden; /* however many threads there will be */
-    const size_t own_floats = row + round_up(heads, LANES) + round_up(slots, LANES);
-    const size_t shared_floats = 3 * row + batch * round_up(3 * m->ffn, LANES) + 3 * LANES;
-    uint8_t *memory = scratch(shared_floats * sizeof(float) + threads * (own_floats * sizeof(float) + activations + tiles));
+    const size_t own_floats = row + heads + slots + 2 * turns + batch * slots / 4 + 6 * LANES;
+    const size_t own_bytes = round_up(own_floats * sizeof(float), 64) + activations + tiles;
+    const size_t shared_floats = 3 * row + batch * 3 * m->ffn + 5 * LANES;
+    uint8_t *memory = scratch(shared_floats * sizeof(float) + threads * own_bytes);
     if (!memory) return -1;
     Shared shared = {.batch = batch};
     shared.attended = take(&memory, row);
@@ -107,16 +108,20 @@ int glm_step(const Model *m, const Cache *cache, float *logits, const float *x, 
     shared.second = take(&memory, row);
     shared.wide = take(&memory, batch * 2 * m->ffn);
     shared.active = take(&memory, batch * m->ffn);
+    embed(shared.second, m, tokens->tokens, batch);
 #pragma omp parallel num_threads(threads)
     {
         Own own = {.part = omp_get_thread_num(), .parts = omp_get_num_threads()};
-        uint8_t *rest = memory + own.part * (own_floats * sizeof(float) + activations + tiles);
+        uint8_t *rest = memory + own.part * own_bytes;
         own.normal = take(&rest, row);
         own.heads = take(&rest, heads);
         own.scores = take(&rest, slots);
+        own.cosines = take(&rest, turns);
+        own.sines = take(&rest, turns);
+        own.visible = (uint8_t *)take(&rest, batch * slots / 4 + 1);
         own.activations = rest;
         own.scratch = rest + activations;
-        step(m, cache, logits, x, cosines, sines, &shared, &own);
+        step(m, cache, tokens, logits, &shared, &own);
     }
     return 0;
 }

@@ -15,6 +15,7 @@ INLINE void add_block(Lanes total[BATCH], const uint8_t *w, const Block *x, size
     if (bits == 4) {
         Nibbles parts = nibbles(w);
         Lanes spreaded = per ? spread(scale, per) : zero();
+UNROLL
         for (int m = 0; m < batch; m++) {
             Lanes scales = load(x[m * stride].scales);
             total[m] = add_lanes(total[m], dot4(&parts, x + m * stride), per ? times(scales, spreaded) : scales);
@@ -24,6 +25,7 @@ INLINE void add_block(Lanes total[BATCH], const uint8_t *w, const Block *x, size
     const int8_t *bytes = (const int8_t *)w;
     int steps = per ? per : 1, chunks = 4 / steps;
     for (int step = 0; step < steps; step++)
+UNROLL
         for (int m = 0; m < batch; m++) {
             const Block *own = x + m * stride;
             Lanes scales = load(own->scales), found = dot8(bytes + 32 * chunks * step, own->values + 32 * chunks * step, chunks);
@@ -48,6 +50,7 @@ INLINE void add_blocks(Lanes total[STREAMS][BATCH], const Rows *rows, const Bloc
     const uint8_t *w = rows->m->weight + rows->row * row_bytes(rows->m);
     const uint16_t *scale = rows->m->scale + rows->row * rows->m->groups;
     for (size_t b = first; b < last; b++)
+UNROLL
         for (int r = 0; r < rows->count; r++) {
             const uint8_t *own = w + r * jump + b * bytes;
             for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(own + line + PREFETCH);
@@ -68,7 +71,9 @@ INLINE void add_rest(Lanes total[BATCH], const Matrix *m, size_t row, const Bloc
 
 INLINE void clear(Lanes total[STREAMS][BATCH], int rows, int batch)
 {
+UNROLL
     for (int r = 0; r < rows; r++)
+UNROLL
         for (int n = 0; n < batch; n++) total[r][n] = zero();
 }
 
@@ -94,9 +99,11 @@ INLINE void product_of_rows(float *out, size_t out_stride, const Matrix *m, size
                     total[r][n] = add_scaled(total[r][n], part[r][n], half_to_float(m->scale[number(&rows, r) * m->groups + g]));
         }
     }
+UNROLL
     for (int r = 0; r < count; r++) {
         const size_t own = number(&rows, r);
         const float scale = per || m->groups > 1 ? 1 : half_to_float(m->scale[own]), bias = m->bias ? m->bias[own] : 0;
+UNROLL
         for (int n = 0; n < batch; n++) out[n * out_stride + own] = sum(total[r][n]) * scale + bias;
     }
 }
