@@ -7,6 +7,7 @@ table of docs/gpu.md is what this prints.
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import subprocess
 import tempfile
@@ -19,7 +20,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from glm130b.kernels.gpu import expand, gemm, gemv, token
+from glm130b.kernels.gpu import expand, gemm, gemv, norm, token
 from glm130b.kernels.gpu.tables import gemm_config, gemv_config
 
 SHARED_LIMITS = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227}
@@ -42,19 +43,26 @@ class Kernel:
 def kernels() -> Iterator[Kernel]:
     """What a model of 4096 hidden units and heads of 128 runs, in FP16."""
     pointers = {"x_ptr": "*fp16", "scale_ptr": "*fp16", "bias_ptr": "*fp16", "out_ptr": "*fp16"}
-    sizes = {"N": "i32", "UNITS": "i32", "SPLIT_UNITS": "i32"}
+    following = dict.fromkeys(("norm_out_ptr", "residual_ptr", "norm_weight_ptr", "norm_bias_ptr"), "*fp16")
+    following |= {"arrived_ptr": "*i32", "alpha": "fp32", "epsilon": "fp32"}
+    vector = pointers | {"weight_ptr": "*i32", "N": "i32", "UNITS": "i32", "SPLIT_UNITS": "i32"} | following
+    shapes = {"": (12288, 4096), ", GeGLU": (21760, 4096), ", norm": (4096, 4096), ", norm, long rows": (4096, 10880)}
     formats = {"INT4 row": (4, None), "INT4 g128": (4, 128), "INT4 g32": (4, 32), "INT8 row": (8, None)}
     for name, (bits, group) in formats.items():
-        units, group_bytes = 4096 * bits // 128, None if group is None else group * bits // 8
-        for rows, geglu in ((1, False), (1, True), (2, False), (4, False), (4, True)):
-            config = gemv_config(bits, rows, 4096, units)
+        group_bytes = None if group is None else group * bits // 8
+        for rows, (end, (outputs, columns)) in itertools.product((1, 2), shapes.items()):
+            units = columns * bits // 128
+            config = gemv_config(bits, rows, outputs, units, grouped=group is not None)
+            has_norm = "norm" in end and 32 * config.num_warps * gemv._NORM_VALUES >= outputs
             yield Kernel(
-                f"gemv, {name}, {rows} row{'s' * (rows > 1)}{', GeGLU' * geglu}",
+                f"gemv, {name}, {rows} row{'s' * (rows > 1)}{end}",
                 gemv._gemv,
-                pointers | {"weight_ptr": "*i32"} | sizes,
+                vector | ({"out_ptr": "*fp32"} if has_norm else {}),
                 {
-                    "M": rows, "BITS": bits, "GROUP_UNITS": (group_bytes or 0) // 16, "BIAS": True, "GEGLU": geglu,
-                    "EVEN": True, "BLOCK_N": config.block_n, "BLOCK_UNITS": config.block_units,
+                    "M": rows, "BITS": bits, "GROUP_UNITS": (group_bytes or 0) // 16, "BIAS": True,
+                    "GEGLU": end == ", GeGLU", "EVEN": units % config.block_units == 0, "BLOCK_N": config.block_n,
+                    "BLOCK_UNITS": config.block_units, "STAGES": config.num_stages,
+                    "NORM": 4096 if has_norm else 0, "SPLIT": 1,
                 },
                 config.num_warps,
             )  # fmt: skip
@@ -79,15 +87,13 @@ def kernels() -> Iterator[Kernel]:
     attend = dict.fromkeys(("qkv_ptr", "cos_ptr", "sin_ptr", "key_ptr", "value_ptr"), "*fp16")
     attend |= {"sample_ptr": "*i64", "branch_ptr": "*i64", "slot_ptr": "*i64", "stats_ptr": "*fp32"}
     attend |= {"HEADS": "i32", "CAPACITY": "i32", "scale": "fp32"}
-    for splits in (1, 4):
-        types = attend | {"out_ptr": "*fp16" if splits == 1 else "*fp32"}
+    attend |= {"part_ptr": "*fp32", "out_ptr": "*fp16", "arrived_ptr": "*i32"}
+    for splits in (1, 16):
         constants = {"SPLITS": splits, "SIZE": 128, "BLOCK": token._BLOCK_SLOTS}
-        yield Kernel(f"attention, {splits} stretch{'es' * (splits > 1)}", token._attend, types, constants, 4)
-    types = {"part_ptr": "*fp32", "stats_ptr": "*fp32", "out_ptr": "*fp16"}
-    yield Kernel("attention, joining 16", token._join, types, {"SPLITS": 16, "SIZE": 128}, 1)
-    types = dict.fromkeys(("y_ptr", "u_ptr", "weight_ptr", "bias_ptr", "out_ptr"), "*fp16")
+        yield Kernel(f"attention, {splits} stretch{'es' * (splits > 1)}", token._attend, attend, constants, 4)
+    types = dict.fromkeys(("y_ptr", "residual_ptr", "weight_ptr", "bias_ptr", "out_ptr"), "*fp16")
     types |= {"alpha": "fp32", "epsilon": "fp32", "SIZE": "i32"}
-    yield Kernel("norm of 4096", token._add_and_norm, types, {"ADD": True, "BLOCK": 4096}, 8)
+    yield Kernel("norm of 4096", norm._add_and_norm, types, {"BLOCK": 4096}, 8)
 
 
 @dataclass(frozen=True)

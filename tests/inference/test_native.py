@@ -143,7 +143,7 @@ def test_guessing_ahead_changes_no_token(scheme: Scheme, guesses: int) -> None:
 def test_rows_can_be_taken_and_forgotten_between_steps() -> None:
     model = quantized(SCHEMES[0])
     readers = [Reader(model, texts(), 4) for _ in range(2)]
-    readers[1]._stepper = Plain(model, readers[1]._cache)
+    readers[1]._stepper = Plain(model, readers[1].cache)
     for reader in readers:
         reader.read([5, 6])
         reader.take([1, 0, 1])

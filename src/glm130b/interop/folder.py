@@ -27,7 +27,7 @@ from glm130b.model import (
     checked_devices,
     write_tensors,
 )
-from glm130b.offload import assign_streamed, automatic_limit
+from glm130b.offload import assign_streamed, automatic_limit, read_in_large_pages
 from glm130b.quantization import MatrixError, Quantized, matrix_error, use_quantized_linears
 from glm130b.tokenization import Tokenizer
 
@@ -102,6 +102,8 @@ def _build(
     if memory_limit is None and len(devices) == 1 and opened.layout == "folder" and scheme is None:
         memory_limit = automatic_limit(source.infos, dtype, devices[0])
     if memory_limit is None:
+        if opened.layout == "folder" and devices[0].type == "cpu":
+            read_in_large_pages(opened.files)
         assign_tensors(model, tensors, str(opened.path), dtype=dtype, devices=devices)
     elif len(devices) == 1:
         assign_streamed(model, tensors, str(opened.path), limit=memory_limit, dtype=dtype, device=devices[0])

@@ -1,6 +1,7 @@
 """Weights beyond main or GPU memory: served from the mapped file or the host, a layer ahead."""
 
 from glm130b.offload.assign import assign_streamed, automatic_limit
+from glm130b.offload.large_pages import read_in_large_pages
 from glm130b.offload.pages import Resident, available_memory, forget_cached
 from glm130b.offload.probe import disk_bandwidth, memory_bandwidth
 
@@ -12,4 +13,5 @@ __all__ = [
     "disk_bandwidth",
     "forget_cached",
     "memory_bandwidth",
+    "read_in_large_pages",
 ]

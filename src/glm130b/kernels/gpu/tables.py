@@ -59,7 +59,7 @@ def gemv_config(bits: int, num_rows: int, outputs: int, units: int, *, grouped: 
     Many outputs keep the card busy by their number; for fewer, a program takes more of each row at a time.
     """
     if num_rows > 1:
-        block_n, block_units, num_warps = 8 if outputs >= 4096 else 4, 32, 2
+        block_n, block_units, num_warps = 8 if outputs >= 4096 else 4, 32, 2 if bits == 4 else 4
     elif outputs >= 8192:
         block_n = 16 if bits == 4 and (grouped or outputs >= 16384) else 8
         block_units, num_warps = 32, 4 if block_n == 16 and not grouped else 2

@@ -90,12 +90,12 @@ def _attend(
         arrived = tl.atomic_add(arrived_ptr + pair, 1, sem="acq_rel")
         if arrived == SPLITS - 1:
             tl.store(arrived_ptr + pair, 0)
-            place = pair * SPLITS + tl.arange(0, SPLITS)
-            largest_of_part = tl.load(stats_ptr + place * 2, cache_modifier=".cg")
-            shrink_of_part = tl.exp(largest_of_part - tl.max(largest_of_part, axis=0))
-            whole_total = tl.sum(tl.load(stats_ptr + place * 2 + 1, cache_modifier=".cg") * shrink_of_part, axis=0)
-            parts = tl.load(part_ptr + place[:, None] * SIZE + whole[None, :], cache_modifier=".cg")
-            out = tl.sum(parts * shrink_of_part[:, None], axis=0) / whole_total
+            of_all = pair * SPLITS + tl.arange(0, SPLITS)
+            peaks = tl.load(stats_ptr + of_all * 2, cache_modifier=".cg")
+            shares = tl.exp(peaks - tl.max(peaks, axis=0))
+            total_of_all = tl.sum(tl.load(stats_ptr + of_all * 2 + 1, cache_modifier=".cg") * shares, axis=0)
+            parts = tl.load(part_ptr + of_all[:, None] * SIZE + whole[None, :], cache_modifier=".cg")
+            out = tl.sum(parts * shares[:, None], axis=0) / total_of_all
             tl.store(out_ptr + pair * SIZE + whole, out.to(out_ptr.dtype.element_ty))
 
 
