@@ -5,7 +5,8 @@ few tokens, or reads the same weights from memory without using them, and the or
 round. A row of the table is the median, over the rounds, of one round's ratio. Model files are first put out of the
 page cache, as after a start of the machine. All have the same shape and random weights: 16 layers of hidden size
 2048, gated feed-forward 5632, 16 heads, vocabulary 32 000, 0.95 B parameters. Where the processor has AMX, llama.cpp
-is measured with and without it.
+is measured with and without it. Two threads that wait for one another are many times slower as soon as anything else
+runs: the machine should be quiet, and the load is printed.
 
 The other systems live in an environment of their own: once with --install, and --rivals FOLDER for another place.
 Without it the rows that need them are left out.

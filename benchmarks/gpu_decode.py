@@ -2,7 +2,8 @@
 
 Parts: ``bandwidth`` reads one large tensor; ``accuracy`` compares every kernel with FP64; ``gemv`` times products
 with one row; ``rows`` with several, which says where the other kernels take over; ``decode`` times whole tokens at
-batch 1 of a model of GLM's form with random weights; ``sweep`` tries ways of cutting up the matrix-vector product.
+batch 1 of a model of GLM's form with random weights; ``breakdown`` times the pieces of such a token, each by itself
+over all layers; ``sweep`` tries ways of cutting up the matrix-vector product.
 
 Everything is timed as CUDA graphs, over so many sets of weights that none is still in the L2 cache when its turn
 comes again; a figure is the median of several replays. Without a GPU only ``--dry-run`` works: the same code on tiny
@@ -33,16 +34,18 @@ import torch
 from torch import Tensor, nn
 
 from glm130b.config import ModelConfig
-from glm130b.inference.graph import GraphDecoder
-from glm130b.inference.sampling import Sampling
+from glm130b.inference import Sampling, draw, fused
+from glm130b.inference.graph import GraphDecoder, StaticStep
 from glm130b.kernels import gpu
 from glm130b.kernels.gpu.gemm import gemm
 from glm130b.kernels.gpu.gemv import gemv
+from glm130b.kernels.gpu.norm import AddNorm, add_and_norm
 from glm130b.kernels.gpu.tables import GemvConfig
+from glm130b.kernels.gpu.token import attend_token
 from glm130b.model import GLM, KVCache, Scheme
 from glm130b.quantization import use_quantized_linears
 
-PARTS = ("bandwidth", "accuracy", "gemv", "rows", "decode")
+PARTS = ("bandwidth", "accuracy", "gemv", "rows", "decode", "breakdown")
 NOMINAL = {"H200": 4.8e12, "H100 PCIe": 2.0e12, "H100": 3.35e12, "A100": 2.039e12, "3090": 0.936e12, "2080": 0.616e12}
 """Bytes a second of device memory by a part of the card's name, as NVIDIA gives them; the first that fits."""
 SHAPES = {
@@ -50,8 +53,23 @@ SHAPES = {
     "1B": {"qkv": (6144, 2048), "dense": (2048, 2048), "wide": (11264, 2048), "narrow": (2048, 5632)},
 }
 DRY_SHAPES = {"dry": {"qkv": (96, 64), "narrow": (32, 96)}}
-MODEL = {"num_layers": 28, "hidden_size": 4096, "num_heads": 32, "ffn_size": 10880, "vocab_size": 32000}
-DRY_MODEL = {"num_layers": 1, "hidden_size": 64, "num_heads": 2, "ffn_size": 96, "vocab_size": 64}
+MODEL = {
+    "num_layers": 28,
+    "hidden_size": 4096,
+    "num_heads": 32,
+    "ffn_size": 10880,
+    "vocab_size": 32000,
+    "max_sequence_length": 2048,
+}
+CONTEXT = 512
+DRY_MODEL = {
+    "num_layers": 1,
+    "hidden_size": 64,
+    "num_heads": 2,
+    "ffn_size": 96,
+    "vocab_size": 64,
+    "max_sequence_length": 64,
+}
 FORMATS: dict[str, tuple[int, int | None]] = {
     "INT4 row": (4, None),
     "INT4 g128": (4, 128),
@@ -163,7 +181,7 @@ def accuracy(bench: Bench) -> None:
         weight, scale = bench.weights(N, K, bits, group)
         bias = torch.randn(N, device=bench.device).to(dtype)
         exact_weight = expanded(weight, scale, bits)
-        for rows in (1, 4, 5, 130) if bench.dry else (1, 2, 3, 4, 5, 16, 64, 300):
+        for rows in (1, 2, 5, 150) if bench.dry else (1, 2, 3, 4, 5, 16, 64, 300):
             x = torch.randn(rows, K, device=bench.device).to(dtype)
             x[0, 7] = 1e4 if rows % 2 else 1.0
             exact = x.double() @ exact_weight.T + bias.double()
@@ -182,17 +200,15 @@ def accuracy(bench: Bench) -> None:
 
 def gemv_calls(
     bench: Bench,
-    rows: int,
-    columns: int,
+    sets: list[tuple[Tensor, Tensor]],
     bits: int,
-    group: int | None,
     geglu: bool = False,
     config: GemvConfig | None = None,
-    count: int | None = None,
 ) -> tuple[int, list[Callable[[], object]]]:
     """Bytes of a product with one row, and calls over rotating weights."""
-    sets = bench.sets(rows, columns, bits, group)[:count]
-    x, bias = (torch.randn(*shape, device=bench.device).half() for shape in ((1, columns), (rows,)))
+    rows, num_bytes = sets[0][0].shape
+    x = torch.randn(1, num_bytes * 8 // bits, device=bench.device).half()
+    bias = torch.randn(rows, device=bench.device).half()
     return size_of(*sets[0]), [partial(gemv, x, *one, bits, bias, geglu=geglu, config=config) for one in sets]
 
 
@@ -212,7 +228,7 @@ def one_row(bench: Bench) -> None:
         for name, (bits, group) in FORMATS.items():
             cells = []
             for kind, (rows, columns) in shapes.items():
-                num_bytes, calls = gemv_calls(bench, rows, columns, bits, group, geglu=kind == "wide")
+                num_bytes, calls = gemv_calls(bench, bench.sets(rows, columns, bits, group), bits, geglu=kind == "wide")
                 seconds = bench.seconds(calls)
                 found[f"{model} {kind} {name}"] = [seconds, num_bytes]
                 cells.append(f"{seconds * 1e6:.1f} ({bench.share(num_bytes, seconds):.2f})")
@@ -240,7 +256,7 @@ def several_rows(bench: Bench) -> None:
     for name, (bits, group) in FORMATS.items():
         sets = bench.sets(rows, columns, bits, group)
         cells = []
-        for count in (1, 5) if bench.dry else (1, 2, 4, 8, 16, 32, 64, 128, 256, 512):
+        for count in (1, 5) if bench.dry else (1, 2, 3, 4, 8, 16, 32, 64, 128, 192, 256):
             x = torch.randn(count, columns, device=bench.device).half()
             kinds: dict[str, Callable[..., object]] = {
                 "gemm": gemm,
@@ -269,8 +285,9 @@ class TorchInt4(nn.Module):
         return self.product(x)
 
 
-def build(bench: Bench, config: ModelConfig, kind: str) -> tuple[GLM, int]:
+def build(bench: Bench, kind: str) -> tuple[GLM, int]:
     """A model of random weights, and the bytes that a token reads of it."""
+    config = ModelConfig(**(DRY_MODEL if bench.dry else MODEL))
     with torch.device("meta"):
         model = GLM(config)
         if kind in FORMATS:
@@ -297,30 +314,28 @@ def build(bench: Bench, config: ModelConfig, kind: str) -> tuple[GLM, int]:
     return model.eval().requires_grad_(False), other + size_of(*read.values())
 
 
+def filled_cache(bench: Bench, model: GLM, context: int, room: int) -> KVCache:
+    """A cache after a context of so many tokens, with random keys and values."""
+    cache = KVCache(model.config, batch=1, capacity=context + room, dtype=model.dtype, device=bench.device)
+    cache.sample[:, :context], cache.length = 0, context
+    for keys, values in zip(cache.keys, cache.values, strict=True):
+        keys.normal_()
+        values.normal_()
+    return cache
+
+
 def decode(bench: Bench) -> None:
     """Milliseconds of a token at batch 1 behind a context of 512, sampling included."""
-    config = ModelConfig(
-        num_layers=28, hidden_size=4096, num_heads=32, ffn_size=10880, vocab_size=32000, max_sequence_length=2048
-    )
-    context, count = 512, 64
-    if bench.dry:
-        config = ModelConfig(
-            num_layers=1, hidden_size=64, num_heads=2, ffn_size=96, vocab_size=64, max_sequence_length=64
-        )
-        context, count = 3, 4
+    context, count = (3, 4) if bench.dry else (CONTEXT, 64)
     found: dict[str, Any] = {}
     kinds = ["INT4 row", "FP16"] if bench.dry else ["INT4 row", "INT4 g128", "INT8 row", "FP16", "PyTorch INT4 g128"]
     for kind in kinds:
-        model, num_bytes = build(bench, config, kind)
-        cache = KVCache(config, batch=1, capacity=context + count, dtype=model.dtype, device=bench.device)
-        cache.sample[:, :context], cache.length = 0, context
-        for keys, values in zip(cache.keys, cache.values, strict=True):
-            keys.normal_()
-            values.normal_()
+        model, num_bytes = build(bench, kind)
+        cache = filled_cache(bench, model, context, count)
         num_bytes += size_of(*cache.keys, *cache.values) * (context + count // 2) // cache.capacity
         decoder = GraphDecoder(
             model, cache,
-            torch.randn(1, config.vocab_size, device=bench.device, dtype=model.dtype),
+            torch.randn(1, model.config.vocab_size, device=bench.device, dtype=model.dtype),
             torch.tensor([context]), torch.tensor([1]),
             sampling=Sampling(), uniforms=torch.zeros(1, count), fused=True,
         )  # fmt: skip
@@ -343,12 +358,67 @@ def decode(bench: Bench) -> None:
     bench.results["decode"] = found
 
 
-def candidates(bits: int) -> list[GemvConfig]:
-    """Each thread takes two to sixteen loads of 16 bytes at a time."""
+def pieces(bench: Bench, model: GLM, cache: KVCache) -> dict[str, list[Callable[[], object]]]:
+    """Of a token: each kernel of a layer once for all layers, and what there is once; norms also by themselves."""
+    config, arrived = model.config, torch.zeros(model.config.num_heads, dtype=torch.int32, device=bench.device)
+    hidden, wide = (
+        torch.randn(1, size, device=bench.device, dtype=model.dtype) for size in (config.hidden_size, config.ffn_size)
+    )
+    qkv = hidden.repeat(1, 3)
+    slot = torch.full((1,), cache.length, device=bench.device)
+    cos, sin = torch.randn(2, 1, config.head_size // 2, device=bench.device).to(model.dtype)
+    found: dict[str, list[Callable[[], object]]] = {}
+    for n, layer in enumerate(model.layers):
+        attention, mlp, norm = layer.attention, layer.mlp, layer.input_layernorm
+        cached = cache.keys[n], cache.values[n], cache.sample, cache.branch
+        add_norm = AddNorm(hidden, norm.weight, norm.bias, config.deepnorm_alpha, norm.eps)
+        for name, call in {
+            "qkv": partial(fused._times, attention.query_key_value, hidden),
+            "attention": partial(attend_token, qkv, cos, sin, *cached, slot, arrived),
+            "dense and norm": partial(fused._times_and_norm, attention.dense, hidden, hidden, norm, model, arrived),
+            "wide and GeGLU": partial(fused._expanded, mlp.dense_h_to_4h, hidden),
+            "narrow and norm": partial(fused._times_and_norm, mlp.dense_4h_to_h, wide, hidden, norm, model, arrived),
+            "dense alone": partial(fused._times, attention.dense, hidden),
+            "narrow alone": partial(fused._times, mlp.dense_4h_to_h, wide),
+            "norm alone": partial(add_and_norm, hidden, add_norm),
+        }.items():
+            found.setdefault(name, []).append(call)
+    logits = torch.randn(1, config.vocab_size, device=bench.device, dtype=model.dtype)
+    found["output"] = [partial(model.logits, hidden)] * 4
+    found["greedy choice"] = [partial(draw, logits, torch.zeros(1, device=bench.device), Sampling())] * 4
+    found["whole step"] = [partial(StaticStep(model, cache, fused=True), cache.length + 1)] * 2
+    return found
+
+
+def breakdown(bench: Bench) -> None:
+    """Microseconds of each piece of a token, and how much of a step they do not account for."""
+    found: dict[str, dict[str, float]] = {}
+    for kind in ["INT4 row"] if bench.dry else ["INT4 row", "INT4 g128", "INT8 row"]:
+        model, _ = build(bench, kind)
+        with torch.inference_mode():
+            parts = pieces(bench, model, filled_cache(bench, model, 3 if bench.dry else CONTEXT, 64))
+            times = {name: bench.seconds(calls) for name, calls in parts.items()}
+        in_layer = [name for name in times if name in ("qkv", "attention") or " and " in name]
+        rest = times["whole step"] - len(model.layers) * sum(times[name] for name in in_layer) - times["output"]
+        found[kind] = times | {"rest": rest}
+        print(
+            f"breakdown, {kind}, us: " + ", ".join(f"{name} {value * 1e6:.1f}" for name, value in found[kind].items())
+        )
+        del model, parts
+    bench.results["breakdown"] = found
+
+
+def candidates() -> list[GemvConfig]:
+    """The best of a wide search and their neighbours, longer stretches of rows, and loads in several stages."""
+    best = [
+        (4, 32, 1), (8, 32, 1), (8, 32, 2), (16, 32, 2), (16, 32, 4), (32, 32, 4), (4, 64, 2), (8, 64, 2), (8, 64, 4),
+        (16, 64, 4), (16, 64, 8), (4, 128, 4), (8, 128, 4),
+    ]  # fmt: skip
+    longer = [(2, 256, 4), (4, 256, 4), (4, 256, 8), (8, 256, 8), (16, 128, 8)]
+    staged = [(8, 32, 2), (16, 32, 2), (16, 32, 4), (8, 64, 4)]
     return [
-        GemvConfig(block_n, units, warps, split)
-        for block_n, units, warps, split in itertools.product((2, 4, 8, 16, 32), (32, 64, 128), (1, 2, 4, 8), (1, 2))
-        if 2 <= block_n * units // (32 * warps) <= 8 and (split == 1 or block_n <= 8)
+        *(GemvConfig(*one) for one in [*best, *longer]),
+        *(GemvConfig(*one, num_stages=stages) for one, stages in itertools.product(staged, (2, 4))),
     ]
 
 
@@ -356,7 +426,8 @@ def compile_candidate(job: tuple[GemvConfig, str, int, bool]) -> None:
     """Compile a candidate into Triton's cache, in a process of its own."""
     config, name, columns, geglu = job
     bits, group = FORMATS[name]
-    _, calls = gemv_calls(Bench(argparse.Namespace(dry_run=False)), 256, columns, bits, group, geglu, config, 1)
+    bench = Bench(argparse.Namespace(dry_run=False))
+    _, calls = gemv_calls(bench, [bench.weights(256, columns, bits, group)], bits, geglu, config)
     calls[0]()
     torch.cuda.synchronize()
 
@@ -364,27 +435,24 @@ def compile_candidate(job: tuple[GemvConfig, str, int, bool]) -> None:
 def sweep(bench: Bench) -> None:
     """The fastest candidates by shape and format."""
     formats = ["INT4 row"] if bench.dry else ["INT4 row", "INT4 g128", "INT8 row"]
-    shapes = next(iter(bench.shapes.values()))
-    work = []
-    for name, (kind, (rows, columns)) in itertools.product(formats, shapes.items()):
-        bits, group = FORMATS[name]
-        tried = candidates(bits)[:: 20 if bench.dry else 1]
-        work.append((name, kind, rows, columns, [c for c in tried if c.split == 1 or kind != "wide"]))
+    work = list(itertools.product(formats, next(iter(bench.shapes.values())).items()))
+    tried = candidates()[:: 9 if bench.dry else 1]
     if not bench.dry:
-        jobs = {(config, name, columns, kind == "wide") for name, kind, _, columns, tried in work for config in tried}
+        jobs = {(config, name, columns, kind == "wide") for name, (kind, (_, columns)) in work for config in tried}
         with ProcessPoolExecutor(min(12, os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
             list(pool.map(compile_candidate, jobs, chunksize=8))
     found = {}
-    for name, kind, rows, columns, tried in work:
+    for name, (kind, (rows, columns)) in work:
         bits, group = FORMATS[name]
+        sets = bench.sets(rows, columns, bits, group)
         times = {}
         for config in tried:
-            num_bytes, calls = gemv_calls(bench, rows, columns, bits, group, geglu=kind == "wide", config=config)
+            num_bytes, calls = gemv_calls(bench, sets, bits, geglu=kind == "wide", config=config)
             times[tuple(asdict(config).values())] = bench.seconds(calls, replays=3)
         best = sorted(times.items(), key=lambda item: item[1])
         found[f"{name} {kind}"] = [[list(config), seconds] for config, seconds in best]
         cells = [f"{config} {bench.share(num_bytes, seconds):.2f}" for config, seconds in best[:5]]
-        print(f"sweep, {name} {kind} (block_n, units, warps, split): " + "; ".join(cells))
+        print(f"sweep, {name} {kind} (block_n, units, warps, split, stages): " + "; ".join(cells))
     bench.results["sweep"] = found
 
 
@@ -398,7 +466,7 @@ def main() -> None:
         raise SystemExit("There is no GPU here; --dry-run goes through the same code without one.")
     bench = Bench(options)
     print(f"{bench.name}, torch {torch.__version__}")
-    work = [bandwidth, accuracy, one_row, several_rows, decode, sweep]
+    work = [bandwidth, accuracy, one_row, several_rows, decode, breakdown, sweep]
     by_part = dict(zip([*PARTS, "sweep"], work, strict=True))
     for part in options.parts:
         start = time.perf_counter()

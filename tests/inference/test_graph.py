@@ -10,6 +10,7 @@ import torch
 os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")
 
 from glm130b.config import ModelConfig
+from glm130b.inference import decode
 from glm130b.inference.context import Context, make_context
 from glm130b.inference.engine import Plain
 from glm130b.inference.graph import GraphDecoder, GraphStepper, graph_stepper
@@ -115,6 +116,28 @@ def test_tokens_are_those_of_plain_decoding(sampling: Sampling, contexts: list[C
     assert len({token for tokens in found for token in tokens}) > 3
 
 
+@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize("sampling", SAMPLINGS[:2])
+def test_answers_grown_on_the_device_are_the_same(
+    context: Context, sampling: Sampling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their ends, limits and banned tokens too."""
+    model, decoders = model_of(2), []
+    monkeypatch.setattr(decode, "GraphDecoder", lambda *args, **kw: decoders.append(1) or GraphDecoder(*args, **kw))
+    found = []
+    for on_device in (False, True):
+        monkeypatch.setattr(decode, "fits_graph", lambda model, cache, on_device=on_device: on_device)
+        whole = list(decode.answer(model, context, end=(), max_new_tokens=40, sampling=sampling, banned=[7, 8]))
+        cut = list(decode.answer(model, context, end={whole[20]}, max_new_tokens=40, sampling=sampling, banned=[7, 8]))
+        found.append((whole, cut))
+        assert len(decoders) == 2 * on_device
+    assert found[0] == found[1]
+    whole, cut = found[0]
+    assert len(whole) == 40
+    assert not {7, 8} & set(whole)
+    assert cut == whole[: whole.index(whole[20]) + 1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", [Scheme(4), Scheme(4, group_size=32), Scheme(8)])
 def test_fused_kernels_choose_the_same(scheme: Scheme) -> None:
@@ -130,7 +153,7 @@ def test_fused_kernels_choose_the_same(scheme: Scheme) -> None:
 def test_fused_logits(rows: int) -> None:
     """Of the plain step, also where the maps are not quantised or the rows too many for one kernel."""
     pytest.importorskip("triton")
-    for model in (model_of(1), quantized(model_of(1), Scheme(4))):
+    for model in (model_of(2), quantized(model_of(2), Scheme(4))):
         logits = []
         for fused in (False, True):
             reader = Reader(model, [CONTEXTS[0]] * rows, 2)
@@ -153,6 +176,20 @@ def test_a_stepper_follows_its_cache() -> None:
             reader.read([step + 5, step + 6, 9])
         assert (readers[0].logits - readers[1].logits).abs().max() < 1e-4
         assert readers[0].cache.length == readers[1].cache.length
+
+
+def test_several_tokens_of_a_row_at_once() -> None:
+    """As speculation reads them; single steps go on behind."""
+    model = model_of(2)
+    readers = [Reader(model, [CONTEXTS[0]], 12) for _ in range(2)]
+    for make, reader in zip((Plain, GraphStepper), readers, strict=True):
+        reader._stepper = make(model, reader.cache)
+        reader.read([5])
+        reader.read_ahead([6, 9, 11])
+        reader.forget(1)
+        reader.read([12])
+    assert readers[0].cache.length == readers[1].cache.length
+    assert (readers[0].logits - readers[1].logits).abs().max() < 1e-4
 
 
 def test_more_tokens_than_there_is_room_for_are_refused() -> None:

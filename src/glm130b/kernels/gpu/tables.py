@@ -1,6 +1,6 @@
 """How work is cut up for the GPU kernels: small tables, so that nothing is tried out at run time.
 
-The numbers are from ``benchmarks/gpu_decode.py --sweep`` (docs/gpu.md says on which card).
+The numbers are from ``benchmarks/gpu_decode.py --parts bandwidth sweep`` (docs/gpu.md says on which card).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 GEMV_MAX_ROWS = 2
-"""Rows of input up to which the matrix-vector kernel multiplies: on 4 rows its time has doubled twice."""
+"""Rows of input up to which the matrix-vector kernel multiplies; on 4 rows the matrix-matrix kernel is faster."""
 
 
 @dataclass(frozen=True)
