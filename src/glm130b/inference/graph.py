@@ -6,8 +6,10 @@ and is the next step's input. The host reads the tokens a few steps behind. On a
 
 from __future__ import annotations
 
-from collections import deque
+import gc
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -86,25 +88,43 @@ class StaticStep:
 class _Graphs:
     """A step at each bucket's length, as a CUDA graph from the fourth time on; on a CPU, as it is.
 
-    A graph holds the addresses it was made with, so whatever the step reads and writes has to stay where it is.
+    The times before compile and load what the step wants, which cannot be done while a graph is made. A graph holds
+    the addresses it was made with, so whatever the step reads and writes has to stay where it is.
     """
 
     def __init__(self, step: Callable[[int], None], device: torch.device) -> None:
         self._step, self._device = step, device
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
-        self._steps = 0
+        self._steps: Counter[int] = Counter()
 
     def run(self, length: int) -> None:
-        self._steps += 1
-        if self._device.type != "cuda" or self._steps <= _EAGER_STEPS:
+        self._steps[length] += 1
+        if self._device.type != "cuda" or self._steps[length] <= _EAGER_STEPS:
             self._step(length)
             return
         if length not in self._graphs:
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.device(self._device), torch.cuda.graph(graph):
+            with (
+                torch.cuda.device(self._device),
+                _no_garbage_collected(),
+                torch.cuda.graph(graph, capture_error_mode="thread_local"),
+            ):
                 self._step(length)
             self._graphs[length] = graph
         self._graphs[length].replay()
+
+
+@contextmanager
+def _no_garbage_collected() -> Iterator[None]:
+    """What is given back to a GPU while a graph is made spoils it."""
+    collects = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 class GraphStepper:
