@@ -140,6 +140,14 @@ def test_guessing_ahead_changes_no_token(scheme: Scheme, guesses: int) -> None:
             assert speculation.guessed > 0
 
 
+def test_a_token_that_is_no_word() -> None:
+    model = quantized(SCHEMES[0])
+    for token in (-1, TINY.vocab_size):
+        reader = Reader(model, texts()[:1], 4)
+        with pytest.raises(IndexError, match="no row of the embedding"):
+            reader.read([token])
+
+
 def test_rows_can_be_taken_and_forgotten_between_steps() -> None:
     model = quantized(SCHEMES[0])
     readers = [Reader(model, texts(), 4) for _ in range(2)]

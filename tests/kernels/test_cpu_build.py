@@ -114,6 +114,55 @@ def test_built_ahead_of_time(tmp_path: Path) -> None:
 
 
 @needs_compiler
+@pytest.mark.slow
+def test_a_damaged_library_is_built_anew(tmp_path: Path) -> None:
+    run(1e-3, GLM_KERNELS_CACHE=str(tmp_path))
+    (kept,) = tmp_path.iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:20000])
+    done = run(1e-3, GLM_KERNELS_CACHE=str(tmp_path))
+    assert (done.stdout, done.stderr) == ("right\n", "")
+    (again,) = tmp_path.iterdir()
+    assert len(again.read_bytes()) == len(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"GLM_KERNELS": "x" * 300},
+        {"CC": 'gcc "', "GLM_KERNELS_CACHE": "NEW"},
+        {"CC": "no-such-cc", "GLM_KERNELS_CACHE": "NEW"},
+    ],
+)
+def test_odd_settings_are_told_in_a_line(tmp_path: Path, environment: dict[str, str]) -> None:
+    done = run(1e-2, **{name: value.replace("NEW", str(tmp_path / "new")) for name, value in environment.items()})
+    assert done.stdout == "right\n"
+    assert done.stderr.count("\n") == 1
+
+
+FORKS = """
+import os, torch
+from glm130b import kernels
+torch.set_num_threads(2)
+weight, scale, x = torch.ones(64, 128, dtype=torch.int8), torch.ones(64).half(), torch.ones(1, 128)
+with torch.no_grad():
+    kernels.linear(x, weight, scale, 8)
+    child = os.fork()
+    if not child:
+        os._exit(0 if kernels.linear(x, weight, scale, 8)[0, 0] == 128 else 1)
+    print(os.waitpid(child, 0)[1])
+"""
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_a_forked_process_multiplies_too() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == "0\n"
+
+
+@needs_compiler
 def test_a_wrong_cpu_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(NoKernelsError, match="failed"):
         build(tmp_path / "glm.so", march="no-such-cpu")

@@ -11,7 +11,9 @@ from glm130b.kernels.cpu import NoKernelsError, build, library
 
 def main() -> int:
     """Parse, build or tell; 0, or 6 if there are no kernels."""
-    parser = argparse.ArgumentParser(prog="python -m glm130b.kernels.cpu", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m glm130b.kernels.cpu", description="Which kernels this machine uses."
+    )
     parser.add_argument("--build", type=Path, metavar="FILE", help="compile the kernels into this shared library")
     parser.add_argument("--march", default="native", help="for which CPU, as gcc calls it; default this one")
     arguments = parser.parse_args()

@@ -7,6 +7,7 @@ a library that was built ahead of time. ``GLM_KERNELS_CACHE`` is where libraries
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import platform
@@ -35,11 +36,15 @@ def find_compiler() -> list[str]:
     Raises:
         NoKernelsError: there is none.
     """
-    given = shlex.split(os.environ.get("CC", ""))
-    for command in ([given] if given else []) + [["gcc"], ["cc"], ["clang"]]:
+    given = os.environ.get("CC", "").strip()
+    try:
+        commands = [shlex.split(given)] if given else [["gcc"], ["cc"], ["clang"]]
+    except ValueError:
+        commands = []
+    for command in commands:
         if shutil.which(command[0]):
             return command
-    raise NoKernelsError("no C compiler was found")
+    raise NoKernelsError(f"CC names {given}, which is no program" if given else "no C compiler was found")
 
 
 def build(destination: Path, *, march: str = "native", defines: tuple[str, ...] = ()) -> None:
@@ -63,7 +68,7 @@ def build(destination: Path, *, march: str = "native", defines: tuple[str, ...] 
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
         if done.returncode:
             error = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])
-            raise NoKernelsError(f"{compiler[0]} failed: {error.strip()}")
+            raise NoKernelsError(f"{compiler[0]} failed: {error.strip() or f'exit code {done.returncode}'}")
         Path(name).chmod(0o755)
         Path(name).replace(destination)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -79,19 +84,34 @@ def library_path() -> Path:
     Raises:
         NoKernelsError: it is switched off, or cannot be made.
     """
-    wish = os.environ.get("GLM_KERNELS", "auto")
-    if wish == "off":
+    wish = os.environ.get("GLM_KERNELS", "").strip() or "auto"
+    if wish.lower() == "off":
         raise NoKernelsError("GLM_KERNELS=off forbids compiling")
-    if wish != "auto":
-        if not Path(wish).is_file():
-            raise NoKernelsError(f"GLM_KERNELS names {wish}, which is no file")
-        return Path(wish)
-    if AHEAD_OF_TIME.is_file():
-        return AHEAD_OF_TIME
-    path = _cache_folder() / f"glm-{_key()}.so"
-    if not path.is_file():
-        build(path)
-    return path
+    try:
+        if wish.lower() != "auto":
+            if not Path(wish).is_file():
+                raise NoKernelsError(f"GLM_KERNELS names {wish}, which is no file")
+            return Path(wish)
+        return AHEAD_OF_TIME if AHEAD_OF_TIME.is_file() else _kept()
+    except OSError as error:
+        raise NoKernelsError(f"no library can be kept: {error}") from None
+
+
+def _kept() -> Path:
+    """The library of the cache, which has the SHA-256 of its content in its name."""
+    folder, key = _cache_folder(), _key()
+    for path in folder.glob(f"glm-{key}-*.so"):
+        if path.stem.endswith(_digest(path)):
+            return path
+        path.unlink(missing_ok=True)  # damaged: loading it could end the process
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        made = Path(place) / "glm.so"
+        build(made)
+        return made.replace(folder / f"glm-{key}-{_digest(made)}.so")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _cache_folder() -> Path:
@@ -104,7 +124,9 @@ def _cache_folder() -> Path:
             return folder
     except (OSError, RuntimeError):
         pass
-    return Path(tempfile.mkdtemp(prefix="glm-kernels-"))
+    folder = Path(tempfile.mkdtemp(prefix="glm-kernels-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _key() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,9 @@ _FUNCTIONS = {
 }
 
 
+_NO_SUCH_TOKEN = -2
+
+
 class Library:
     """A library that does what it should.
 
@@ -39,6 +43,7 @@ class Library:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._threads_of: int | None = None
         try:
             self._library = ctypes.CDLL(str(path))
             for name, (result, arguments) in _FUNCTIONS.items():
@@ -77,7 +82,15 @@ class Library:
         self._library.glm_read(memory.data_ptr(), memory.nbytes, torch.get_num_threads())
 
     def _call(self, name: str, *arguments: object) -> None:
-        if getattr(self._library, name)(*arguments, torch.get_num_threads()):
+        threads, process = torch.get_num_threads(), os.getpid()
+        if self._threads_of not in (None, process):
+            threads = 1  # the threads of OpenMP stay behind in the parent of a forked process
+        elif threads > 1:
+            self._threads_of = process
+        code = getattr(self._library, name)(*arguments, threads)
+        if code == _NO_SUCH_TOKEN:
+            raise IndexError("a token is no row of the embedding")
+        if code:
             raise MemoryError(f"{name} found no memory for its activations")
 
     def _check(self) -> None:

@@ -97,8 +97,13 @@ class Map:
     def fits(self) -> bool:
         """Whether the kernels take it as it is."""
         held = [part for part in (self.weight, self.scale, self.bias) if part is not None]
-        plain = all(part.is_contiguous() and part.device.type == "cpu" for part in held)
-        known = self.weight.dtype in _TYPES if self.scale is None else self.scale.dtype == torch.float16
+        plain = all(part.is_contiguous() and part.device.type == "cpu" and len(part) == len(held[0]) for part in held)
+        if self.scale is None:
+            known = self.weight.dtype in _TYPES
+        else:
+            groups = 1 if self.scale.dim() == 1 else self.scale.shape[1]
+            divides = groups > 0 and self.weight.shape[1] * 8 // self.bits % groups == 0
+            known = (self.weight.dtype, self.scale.dtype) == (torch.int8, torch.float16) and divides
         return plain and known and (self.bias is None or self.bias.dtype == torch.float32)
 
     def matrix(self, *, same_for_any_batch: bool = False) -> Matrix:

@@ -1,4 +1,4 @@
-/* What Python calls. Every function returns 0, or -1 if there is no memory. */
+/* What Python calls. Products return 0, -1 if there is no memory, -2 if a token is no word. */
 
 #include "step.h"
 
@@ -20,9 +20,15 @@ void glm_begin(void)
 BASELINE int glm_supported(void)
 {
 #if defined(GLM_AVX512)
+#if defined(__AVX512VBMI__)
+    if (!__builtin_cpu_supports("avx512vbmi")) return 0;
+#endif
+#if defined(__AVX512BF16__)
+    if (!__builtin_cpu_supports("avx512bf16")) return 0;
+#endif
     return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 #elif defined(GLM_AVX2)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
 #else
     return 1;
 #endif
@@ -86,6 +92,8 @@ uint64_t glm_read(const uint8_t *memory, size_t size, int threads)
 int glm_step(const Model *m, const Cache *cache, const Tokens *tokens, float *logits, int threads)
 {
     const size_t batch = tokens->rows * tokens->count, slots = tokens->first + tokens->count;
+    for (size_t b = 0; b < batch; b++)
+        if (tokens->tokens[b] < 0 || (size_t)tokens->tokens[b] >= m->words.rows) return -2;
     const size_t row = batch * round_up(m->hidden, LANES), turns = batch * m->head_size / 2;
     size_t activations = 64, tiles = 64;
     for (size_t n = 0; n <= m->num_layers; n++) {
