@@ -9,6 +9,7 @@ import torch
 from bodies import BODIES, body
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from ranks import apart
 from torch import Tensor
 
 from glm130b import kernels
@@ -97,7 +98,9 @@ def test_ordinary_activations_are_far_more_exact_than_fp16(name: str, bits: int)
 
 
 @pytest.mark.parametrize("name", NAMES)
+@apart
 def test_threads_change_nothing(name: str) -> None:
+    """In a process of its own: one that has used threads cannot be forked, as other tests do."""
     draws = torch.Generator().manual_seed(1)
     threads = torch.get_num_threads()
     for batch in (1, 3, 20):
