@@ -20,7 +20,9 @@ from glm130b.kernels import cpu
 from glm130b.model import GLM, InMemory, KVCache, Scheme, build_model
 from glm130b.quantization import Quantized, QuantizedLinear, dequantize, use_quantized_linears
 
-pytestmark = pytest.mark.skipif(cpu.library() is None, reason="no kernels")
+pytestmark = pytest.mark.skipif(
+    cpu.library() is None, reason="tests the kernels in C, which need a C compiler, and there is none"
+)
 
 SCHEMES = [
     Scheme(4),

@@ -12,7 +12,9 @@ import pytest
 
 from glm130b.kernels.cpu import NoKernelsError, build
 
-needs_compiler = pytest.mark.skipif(shutil.which(os.environ.get("CC", "gcc")) is None, reason="no compiler")
+needs_compiler = pytest.mark.skipif(
+    shutil.which(os.environ.get("CC", "gcc")) is None, reason="compiles, and there is no C compiler"
+)
 CODE = """
 import torch
 from glm130b import kernels

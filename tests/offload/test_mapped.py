@@ -134,7 +134,7 @@ def resident_file_pages() -> int:
     return now.total - now.own
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux only")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is measured by Linux, in /proc")
 def test_pages_are_brought_in_and_let_go_and_come_back(tmp_path: Path) -> None:
     values = torch.arange(1 << 23, dtype=torch.int32)
     save_file({"small": torch.ones(3), "large": values}, tmp_path / "file")
