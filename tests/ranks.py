@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import functools
+import gc
 import multiprocessing
 import os
 import pickle
+import signal
 import tempfile
 import time
 import traceback
@@ -36,7 +39,7 @@ def run_ranks(size: int, function: Callable[..., Any], *arguments: Any, timeout:
             theirs.close()
             ranks.append((process, ours))
         try:
-            return _results(ranks, time.monotonic() + timeout)
+            return _results(ranks, time.monotonic() + timeout, Path(folder))
         finally:
             for process, pipe in ranks:
                 process.kill()
@@ -54,13 +57,13 @@ def apart(test: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def _results(ranks: list[tuple[Any, Connection]], deadline: float) -> list[Any]:
+def _results(ranks: list[tuple[Any, Connection]], deadline: float, folder: Path) -> list[Any]:
     results: dict[int, Any] = {}
     faults: dict[int, str] = {}
     while len(results) + len(faults) < len(ranks):
-        assert time.monotonic() < deadline, _told(
-            f"only ranks {sorted(results)} of {len(ranks)} came to an end", faults
-        )
+        if time.monotonic() > deadline:
+            faults |= _stacks({rank: process for rank, (process, _) in enumerate(ranks) if rank not in results}, folder)
+            raise AssertionError(_told(f"only ranks {sorted(results)} of {len(ranks)} came to an end", faults))
         for rank, (process, pipe) in enumerate(ranks):
             if rank in results or rank in faults or not pipe.poll(0.02):
                 continue
@@ -78,13 +81,28 @@ def _results(ranks: list[tuple[Any, Connection]], deadline: float) -> list[Any]:
     return [results[rank] for rank in range(len(ranks))]
 
 
+def _stacks(processes: dict[int, Any], folder: Path) -> dict[int, str]:
+    for process in processes.values():
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGUSR1)
+    time.sleep(1)
+    return {rank: stack.read_text() for rank in processes if (stack := _stack_file(folder, rank)).exists()}
+
+
+def _stack_file(folder: Path, rank: int) -> Path:
+    return folder / f"stack-{rank}.txt"
+
+
 def _told(problem: str, faults: dict[int, str]) -> str:
-    return "\n".join([problem, *(f"rank {rank}:\n{fault}" for rank, fault in faults.items())])
+    return "\n".join([problem, *(f"rank {rank}:\n{fault}" for rank, fault in sorted(faults.items()))])
 
 
 def _one_rank(
     rank: int, size: int, store: Path, pipe: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
+    stack = _stack_file(store.parent, rank).open("w")
+    faulthandler.register(signal.SIGUSR1, file=stack)
+    gc.freeze()  # a process group of the parent's would wait, when collected here, for threads that were not forked
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank))
     try:

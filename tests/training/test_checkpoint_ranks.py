@@ -245,7 +245,7 @@ def test_a_rank_that_dies_while_saving_leaves_the_checkpoint_before(
             monkeypatch.setattr(os, "fsync", lambda _: os.kill(os.getpid(), signal.SIGKILL))
         job.save()
 
-    with pytest.raises(AssertionError, match=r"rank 1:\nended with -9(?s:.*)rank 0:\nTraceback"):
+    with pytest.raises(AssertionError, match=r"rank 0:\nTraceback(?s:.*)rank 1:\nended with -9"):
         run_ranks(2, work)
     assert latest_checkpoint(good.parents[1]) == good
     job = begin(Layout())
