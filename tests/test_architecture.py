@@ -17,6 +17,8 @@ ROOMS: dict[str, set[str]] = {
     "files": set(),
     "draws": set(),
     "chart": set(),
+    "lines": set(),
+    "code_hash": set(),
     "config": set(),
     "tokenization": {"config"},
     "corpus": {"config", "tokenization"},
@@ -31,12 +33,13 @@ ROOMS: dict[str, set[str]] = {
     "quantization": {"config", "model", "kernels"},
     "offload": {"config", "model"},
     "interop": {"config", "planning", "tokenization", "model", "quantization", "offload"},
-    "evaluation": set(),
     "inference": {"config", "tokenization", "model", "quantization", "kernels"},
+    "evaluation": {"config", "planning", "tokenization", "instructions", "interop", "model", "inference"},
+    "reporting": {"config", "corpus", "instructions", "samples", "training", "evaluation"},
 }
 ROOMS["demo"] = set(ROOMS)
 ROOMS["cli"] = set(ROOMS)
-FOR_ALL = {"errors", "files", "draws", "chart", ""}
+FOR_ALL = {"errors", "files", "draws", "chart", "lines", "code_hash", ""}
 """The empty name is the package itself: its version and ``load``."""
 
 FRONT_DOORS = {"__init__.py": {"interop"}, "__main__.py": {"cli"}}

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import small_config
 
+from glm130b import code_hash as code
 from glm130b.errors import ModelError, ResourceError
 from glm130b.samples import sample_number
-from glm130b.training import code_hash as code
 from glm130b.training.ledger import Ledger
 from glm130b.training.ledger_lines import LEDGER, differences, numbers_drawn, read_ledger
 from glm130b.training.progress import Progress

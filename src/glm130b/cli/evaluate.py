@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
+from glm130b.cli import eval_compare, eval_list, eval_run, eval_show
 from glm130b.cli.options import BITS, DEVICE, GROUP, Group, group_size
 
 if TYPE_CHECKING:
     from glm130b.model import Bits
 
 app = typer.Typer(help="Measure a model.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    pass
+app.command(short_help="Measure a model on suites or tasks.")(eval_run.run)
+app.command("list", short_help="List suites and tasks.")(eval_list.list_tasks)
+app.command(short_help="Print an item as a model reads it.")(eval_list.prompts)
+app.command(short_help="Show scores, and what was answered.")(eval_show.show)
+app.command(short_help="Say whether two results differ.")(eval_compare.compare)
 
 
 @app.command()

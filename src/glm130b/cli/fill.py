@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
-from glm130b.cli.options import BITS, DEVICES, DTYPE, MEMORY
+from glm130b.cli.options import BITS, DEVICES, DTYPE, MEMORY, torch_dtype
 
 if TYPE_CHECKING:
     from glm130b.inference import Decoding, Speculation
@@ -148,17 +148,11 @@ def _read(text: str) -> str:
 
 
 def _load(model: Path, bits: int | None, dtype: str | None, device: str, memory: str | None) -> tuple[GLM, Tokenizer]:
-    import torch
-
-    from glm130b.errors import ConfigError
     from glm130b.files import parse_size
     from glm130b.interop import load
 
-    types = {None: None, "fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
-    if dtype not in types:
-        raise ConfigError(f"--dtype {dtype} is not known.", "Use fp16, bf16 or fp32.")
     limit = None if memory is None else parse_size(memory)
-    return load(model, dtype=types[dtype], device=device, bits=cast("Bits | None", bits), memory_limit=limit)
+    return load(model, dtype=torch_dtype(dtype), device=device, bits=cast("Bits | None", bits), memory_limit=limit)
 
 
 def _speculation(tokens: int, beams: int | None) -> Speculation | None:

@@ -20,6 +20,7 @@ from glm130b.cli import (
     plan,
     quant,
     quantize,
+    report,
     runs,
     samples,
     tokenizer,
@@ -51,6 +52,7 @@ app.add_typer(quant.app, name="quant")
 app.command(short_help="Convert official checkpoints and model folders.")(convert.convert)
 app.command(short_help="Show what a folder of weights holds.")(inspect.inspect)
 app.add_typer(evaluate.app, name="eval")
+app.command(short_help="Make one page of results, training and energy.")(report.report)
 data.app.command(short_help="Find passages of test sets in documents.")(decontaminate.decontaminate)
 app.add_typer(data.app, name="data")
 app.add_typer(mip.app, name="mip")

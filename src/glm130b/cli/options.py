@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    import torch
+
     from glm130b.interop import GroupChoice
 
 
@@ -24,6 +26,22 @@ def group_size(group: Group | None) -> GroupChoice | None:
     """What ``glm130b.load`` and others call ``group_size``."""
     sizes: dict[Group, GroupChoice] = {Group.ROW: "row", Group.G128: 128, Group.G64: 64, Group.G32: 32}
     return None if group is None else sizes[group]
+
+
+def torch_dtype(name: str | None) -> torch.dtype | None:
+    """What ``--dtype`` names.
+
+    Raises:
+        ConfigError: nothing that is computed in.
+    """
+    import torch
+
+    from glm130b.errors import ConfigError
+
+    types = {None: None, "fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+    if name not in types:
+        raise ConfigError(f"--dtype {name} is not known.", "Use fp16, bf16 or fp32.")
+    return types[name]
 
 
 OVERRIDES = typer.Option([], "--set", metavar="A.B=C", help="Override one value; may be repeated.")

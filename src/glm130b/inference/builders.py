@@ -72,7 +72,7 @@ def generation_context(
             "A text for generation with [gMASK] holds one already.",
             "Leave it out, or use [MASK] without use_task_mask.",
         )
-    tokens = _keep_end(text, max_seq_length - max_gen_length - 2, kind)
+    tokens = keep_end(text, max_seq_length - max_gen_length - 2, kind)
     blank = tokens.index(kind) if kind in tokens else None
     if unidirectional:
         tokens, blank = [kind, special.sop, *tokens], 0
@@ -130,7 +130,7 @@ def choice_item(
         raise DataError("A choice in single-token form has several tokens.", "Use the other form for the data set.")
     kind = special.gmask if use_task_mask else special.mask
     needed = 1 if all_single_token([choices]) else sum(map(len, choices))
-    tokens = _keep_end(text, max_seq_length - 2 - needed, kind)
+    tokens = keep_end(text, max_seq_length - 2 - needed, kind)
     appended = kind not in tokens
     if appended:
         tokens.append(kind)
@@ -149,6 +149,28 @@ def choice_item(
         branch,
         [list(choice) for choice in choices],
         rows * len(choices) if single_token else rows,
+    )
+
+
+def unidirectional_choice(text: Sequence[int], choices: Sequence[Sequence[int]], special: SpecialTokens) -> ChoiceItem:
+    """A question in one direction, and choices that differ in nothing but their last token.
+
+    [gMASK] and sop come first; then text and choice are causal, with positions 0, 1, 2, …, so that choices that
+    begin differently need a row each.
+
+    Raises:
+        DataError: a choice is empty, or they differ earlier.
+    """
+    if not choices or not all(choices) or len({tuple(choice[:-1]) for choice in choices}) > 1:
+        raise DataError("Choices of one row are empty, or differ before their last token.", "Give each its own row.")
+    tokens = [special.gmask, special.sop, *text, *choices[0][:-1]]
+    length = len(tokens)
+    return ChoiceItem(
+        tokens,
+        [*range(length)],
+        [1] * length,
+        [list(choice) for choice in choices],
+        [[*range(length - len(choice), length)] for choice in choices],
     )
 
 
@@ -190,23 +212,35 @@ def language_model_windows(
     overlap = room - generation_length
     windows = []
     for number in range(-(-max(len(document) - room, 0) // generation_length) + 1):
-        tokens = list(document[number * generation_length :][:room])
+        tokens = document[number * generation_length :][:room]
         seen = overlap if number else 0
-        prompt, text = ([], tokens) if unidirectional else (tokens[:seen], tokens[seen:])
-        length = len(tokens) + 1
-        windows.append(
-            Window(
-                tokens=[*prompt, kind, special.sop, *text[:-1]],
-                position_ids=[*range(length)],
-                branch=[0] * (len(prompt) + 1) + [1] * len(text),
-                targets=[*prompt, kind, *text],
-                first_counted=1 + (seen if count_once else len(prompt)),
-            )
-        )
+        prompt = 0 if unidirectional else seen
+        windows.append(window_row(tokens, prompt, len(tokens) - (seen if count_once else prompt), kind, special))
     return windows
 
 
-def _keep_end(text: Sequence[int], room: int, kind: int) -> list[int]:
+def window_row(tokens: Sequence[int], prompt: int, counted: int, kind: int, special: SpecialTokens) -> Window:
+    """One window: ``prompt`` tokens that see one another, the blank ``kind``, sop and the rest, which is causal.
+
+    Args:
+        counted: so many of the last tokens count for the loss.
+    """
+    before, text = list(tokens[:prompt]), list(tokens[prompt:])
+    return Window(
+        tokens=[*before, kind, special.sop, *text[:-1]],
+        position_ids=[*range(len(tokens) + 1)],
+        branch=[0] * (prompt + 1) + [1] * len(text),
+        targets=[*before, kind, *text],
+        first_counted=len(tokens) + 1 - counted,
+    )
+
+
+def keep_end(text: Sequence[int], room: int, kind: int) -> list[int]:
+    """The last ``room`` ids of a text that is longer.
+
+    Raises:
+        DataError: there is no room, or the blank ``kind`` would be cut away.
+    """
     if len(text) <= room:
         return list(text)
     if room < 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -124,10 +124,16 @@ def answer_batch(
     max_new_tokens: int,
     sampling: Sampling | None = None,
     banned: Sequence[int] = (),
+    seeds: Sequence[int] | None = None,
+    until: Callable[[list[int]], bool] | None = None,
 ) -> list[list[int]]:
     """Answer several contexts side by side; each answer is what ``answer`` would give alone.
 
-    An answer that has ended takes no part in what follows. Row n draws with seed ``sampling.seed`` + n.
+    An answer that has ended takes no part in what follows.
+
+    Args:
+        seeds: of each row's draws; default ``sampling.seed`` plus the row's number.
+        until: says of an answer whether it is complete, though without an end token.
 
     Returns:
         The answers, end tokens included.
@@ -141,14 +147,21 @@ def answer_batch(
     going = list(range(len(contexts)))
     if not going or max_new_tokens < 1:
         return answers
-    generators = [torch.Generator().manual_seed(sampling.seed + n) for n in going]
+    seeds = [sampling.seed + n for n in going] if seeds is None else seeds
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     uniforms = torch.stack([sampling.uniforms(max(limits), generator) for generator in generators])
     reader = Reader(model, contexts, max(limits))
     excluded = _ids(banned, reader)
     for numbers in uniforms.T:
         for n, token in zip(going, draw(reader.logits, numbers[going], sampling, excluded).tolist(), strict=True):
             answers[n].append(token)
-        left = [row for row, n in enumerate(going) if answers[n][-1] not in end and len(answers[n]) < limits[n]]
+        left = [
+            row
+            for row, n in enumerate(going)
+            if answers[n][-1] not in end
+            and len(answers[n]) < limits[n]
+            and not (until is not None and until(answers[n]))
+        ]
         if not left:
             break
         if len(left) < len(going):

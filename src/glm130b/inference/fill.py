@@ -217,7 +217,7 @@ class _Speaker:
             self._on_text(text)
 
 
-def _wants_no_space(before: str) -> bool:
+def wants_no_space(before: str) -> bool:
     """Whether a word after this text needs no space: it has one, or it is Chinese, or an opening mark or the like."""
     *_, previous, last = "", " ", *before
     if last in "\"'":
@@ -245,7 +245,7 @@ def _run(
     places = blanks_in_order(ids, tokenizer.special)
     order = [sorted(places).index(place) for place in places]
     without_space = [
-        after_space or (not conventions.joins_space and (parts[n] != "" or n == 0) and _wants_no_space(parts[n]))
+        after_space or (not conventions.joins_space and (parts[n] != "" or n == 0) and wants_no_space(parts[n]))
         for n in order
     ]
     speaker = _Speaker(tokenizer, without_space, on_text)

@@ -2,6 +2,8 @@
 
 from glm130b.instructions.build import build
 from glm130b.instructions.check import Finding, check_recipe
+from glm130b.instructions.prompts import Prompt, RenderError, load_prompts
+from glm130b.instructions.render import Rendered, Renderer
 from glm130b.instructions.show import show_recipe, show_store
 from glm130b.instructions.store import Example, InstructionStore, seen_tasks
 from glm130b.instructions.triples import format_triples, parse_triples
@@ -10,9 +12,14 @@ __all__ = [
     "Example",
     "Finding",
     "InstructionStore",
+    "Prompt",
+    "RenderError",
+    "Rendered",
+    "Renderer",
     "build",
     "check_recipe",
     "format_triples",
+    "load_prompts",
     "parse_triples",
     "seen_tasks",
     "show_recipe",

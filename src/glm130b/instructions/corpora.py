@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from glm130b.errors import DataError
-from glm130b.instructions.lines import fault, read_json_file, read_lines
 from glm130b.instructions.neutral import Entity, Record, Relation, Turn, spaced
+from glm130b.lines import fault, read_json_file, read_lines
 
 ADE_FILES = ("DRUG-AE.rel", "DRUG-DOSE.rel", "ADE-NEG.txt")
 _ADE = {"DRUG-AE.rel": ("adverse effect", "has adverse effect"), "DRUG-DOSE.rel": ("dose", "has dose")}

@@ -10,11 +10,11 @@ from pathlib import Path
 from glm130b.config import MipDataset
 from glm130b.errors import DataError
 from glm130b.instructions.corpora import ADE_FILES, read_ade, read_fewrel, read_multiwoz
-from glm130b.instructions.lines import files_of, read_lines
 from glm130b.instructions.neutral import Record, read_neutral
 from glm130b.instructions.propbank import read_propbank
 from glm130b.instructions.tables import READERS, Fields
 from glm130b.instructions.tagged import read_conll04, read_genia, read_snips
+from glm130b.lines import files_of, read_lines
 
 STRUCTURED: dict[str, tuple[tuple[str, ...], Callable[[Path], Iterator[Record]]]] = {
     "conll04": ((".txt",), read_conll04),

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from glm130b.instructions.lines import fault, read_json_line, read_lines
+from glm130b.lines import fault, read_json_line, read_lines
 
 _CLOSED = ConfigDict(extra="forbid")
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from glm130b.instructions.lines import blocks, fault
 from glm130b.instructions.neutral import Argument, Frame, Record, spaced
+from glm130b.lines import blocks, fault
 
 _CLAUSE = frozenset(("aux", "cc", "cop", "csubj", "discourse", "expl", "mark", "nsubj", "parataxis", "vocative"))
 """Relations of what makes a clause around a phrase and is no part of the phrase (Universal Dependencies)."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from glm130b.errors import DataError
-from glm130b.instructions.lines import fault, read_json_file, read_json_line, read_lines
+from glm130b.lines import fault, read_json_file, read_json_line, read_lines
 
 Fields = dict[str, Any]
 

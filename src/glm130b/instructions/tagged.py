@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from glm130b.errors import DataError
-from glm130b.instructions.lines import blocks, fault, read_lines
 from glm130b.instructions.neutral import Entity, Record, Relation, spaced
+from glm130b.lines import blocks, fault, read_lines
 
 _CONLL04 = {
     "Peop": "person",

@@ -86,24 +86,25 @@ class Mixture:
             if phase.ramp:
                 size, wanted = _ramp(phases[number - 1].shares, phase.shares, phase.ramp)
                 self._append(phase.start, size, wanted, before)
-                before = self._given(phase.start + phase.ramp)
+                before = self._counts(phase.start + phase.ramp)
             exact = whole_shares(phase.shares, _BLOCK * _CYCLE) / (_BLOCK * _CYCLE)
             self._append(phase.start + phase.ramp, _BLOCK, np.tile(exact, (_CYCLE, 1)), before)
             if number + 1 < len(phases):
-                before = self._given(phases[number + 1].start)
+                before = self._counts(phases[number + 1].start)
         self._starts = [segment.start for segment in self._segments]
 
     def _append(self, start: int, size: int, wanted: Shares, before: Integers) -> None:
         counts = _apportion(wanted, size)
         self._segments.append(_Segment(start, size, counts, before + np.cumsum(counts, axis=0) - counts))
 
-    def _given(self, index: int) -> Integers:
-        """Samples of each source before sample ``index``, which lies in the last segment so far or at its end."""
-        segment = self._segments[-1]
+    def _counts(self, index: int, number: int = -1) -> Integers:
+        """Samples of each source before sample ``index``, which lies in a segment (the last so far) or at its end."""
+        segment_number = number % len(self._segments)
+        segment = self._segments[segment_number]
         block, within = divmod(index - segment.start, segment.size)
         given = segment.given(block)
         if within:
-            sources, _ = self._block(len(self._segments) - 1, block)
+            sources, _ = self._block(segment_number, block)
             given = given + np.bincount(sources[:within], minlength=len(self.names))
         return given
 
@@ -126,6 +127,11 @@ class Mixture:
         sources, before = self._block(number, block)
         source = int(sources[within])
         return self.names[source], int(segment.given(block)[source]) + int(before[within])
+
+    def given(self, index: int) -> dict[str, int]:
+        """How many samples each source has given before sample ``index``."""
+        counts = self._counts(index, bisect_right(self._starts, index) - 1)
+        return dict(zip(self.names, counts.tolist(), strict=True))
 
     def shares(self, index: int) -> Shares:
         """The shares asked for at sample ``index``."""

@@ -17,10 +17,10 @@ from typing import Any, Self
 import torch
 
 import glm130b
+from glm130b.code_hash import code_hash, git_commit
 from glm130b.config import RunConfig
 from glm130b.errors import GLMError, ResourceError
 from glm130b.files import disk_error
-from glm130b.training.code_hash import code_hash, git_commit
 from glm130b.training.ledger_lines import LEDGER, Head, Line, differences, numbers_drawn, read_ledger, restore_ledger
 from glm130b.training.metrics import Record
 from glm130b.training.progress import Progress

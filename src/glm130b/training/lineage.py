@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ class Session:
         config: the whole configuration in force, as plain values.
         changes: was and is of every setting in which it differs from the session it goes on from.
         last_step: the last step noted; the step it began after if there is none.
+        last_time: of the last line, in UTC.
         ended: why, if it is known.
     """
 
@@ -28,6 +30,7 @@ class Session:
     line: Line
     config: dict[str, Any]
     last_step: int
+    last_time: datetime
     changes: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     ended: str | None = None
 
@@ -35,6 +38,11 @@ class Session:
     def begun_after(self) -> int:
         """The step it went on from; 0 at the start."""
         return int(self.line["step"])
+
+    @property
+    def seconds(self) -> float:
+        """From the first line to the last."""
+        return (self.last_time - datetime.fromisoformat(self.line["time"])).total_seconds()
 
     @property
     def parent(self) -> int | None:
@@ -118,16 +126,22 @@ def _collect(lines: Iterable[Line], step: int | None = None) -> tuple[list[Sessi
         number = line["session"]
         if line["kind"] == "session":
             config = line.get("config", config)
-            session = sessions[number] = Session(number, line, config, line["step"])
+            session = sessions[number] = Session(number, line, config, line["step"], _time(line))
             if session.parent is not None:
                 session.changes = differences(sessions[session.parent].config, config)
         elif line["kind"] == "step":
             sessions[number].last_step = line["step"]
         elif line.get("ends") and number in sessions:
             sessions[number].ended = line["text"]
+        if number in sessions:
+            sessions[number].last_time = _time(line)
         if line["step"] == step and line["kind"] in ("step", "event"):
             found.append(line)
     return list(sessions.values()), found
+
+
+def _time(line: Line) -> datetime:
+    return datetime.fromisoformat(line["time"])
 
 
 def _lineage(session: Session, by_number: dict[int, Session]) -> Iterator[Session]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 import glm130b
+from glm130b.code_hash import code_hash
 from glm130b.config import ParallelConfig, RunConfig
 from glm130b.errors import ConfigError, ResourceError
 from glm130b.files import check_free_space, disk_error, size_text
@@ -22,7 +23,6 @@ from glm130b.parallel import World, check_divides
 from glm130b.planning import Step, checkpoint_copy, memory_remedy, parameter_count, peak_memory, stage_shapes
 from glm130b.samples import mixture_phases
 from glm130b.training.agreement import on_all
-from glm130b.training.code_hash import code_hash
 
 CHECKPOINT_BYTES = 12
 """Of each parameter in a checkpoint: itself and AdamW's two averages, in FP32."""

@@ -11,10 +11,12 @@ from typing import Any
 
 from glm130b.errors import DataError
 
+_NEXT = "Mend or remove that line, or give the dataset its format."
 
-def fault(path: Path, line: int, reason: str) -> DataError:
-    """What is wrong with one line of a file."""
-    return DataError(f"{path}, line {line}: {reason}.", "Mend or remove that line, or give the dataset its format.")
+
+def fault(path: Path, line: int, reason: str, next_step: str = _NEXT) -> DataError:
+    """What is wrong with one line of a file, and what to do about it."""
+    return DataError(f"{path}, line {line}: {reason}.", next_step)
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:

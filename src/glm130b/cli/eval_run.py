@@ -1,0 +1,154 @@
+"""``glm eval run``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import typer
+
+from glm130b.cli.eval_list import DATA
+from glm130b.cli.options import BITS, DEVICES, DTYPE, GROUP, Group, group_size, torch_dtype
+
+if TYPE_CHECKING:
+    from glm130b.evaluation import Attention, Step, Task
+    from glm130b.model import Bits
+
+_LOG_SECONDS = 10.0
+
+
+def run(
+    names: list[str] = typer.Argument(None, metavar="[NAME]...", help="Suites, families or tasks; default quick."),
+    model: Path = typer.Option(Path("runs/demo"), metavar="FOLDER", help="A run, a checkpoint or a model folder."),
+    data: Path = DATA,
+    out: Path = typer.Option(None, metavar="FOLDER", help="Results; default eval/ and the model's name."),
+    limit: int = typer.Option(None, min=1, metavar="N", help="So many items of each task, drawn evenly."),
+    shots: list[int] = typer.Option([], min=0, metavar="K", help="Solved examples; may be repeated."),
+    prompts: list[str] = typer.Option([], "--prompt", metavar="ID", help="Only this wording; may be repeated."),
+    templates: str = typer.Option(
+        None, metavar="FOLDER:DATASET", help="Wordings of a PromptSource checkout instead of a task's own."
+    ),
+    attention: str = typer.Option(None, help="bidirectional or unidirectional; default as each task says."),
+    bits: int = BITS,
+    group: Group | None = GROUP,
+    device: str = DEVICES,
+    dtype: str = DTYPE,
+    batch_tokens: int = typer.Option(None, min=1, metavar="N", help="Tokens read at once; default by the device."),
+    seed: int = typer.Option(0, metavar="N", help="Of --limit and of the choice of examples."),
+    as_json: bool = typer.Option(False, "--json", help="Print the results as JSON."),
+) -> None:
+    """Measure a model on suites or tasks.
+
+    Every answer is kept in the folder of results as it comes, so that a run that was stopped goes on where it was,
+    and a second run asks nothing twice. `glm eval show` looks into what was found, `glm eval compare` sets two
+    models side by side, `glm report` makes a page of it.
+    """
+    from glm130b.errors import ConfigError
+    from glm130b.evaluation import Options, evaluate, results_text, select
+
+    if attention not in (None, "bidirectional", "unidirectional"):
+        raise ConfigError(f"There is no attention {attention!r}.", "Use bidirectional or unidirectional.")
+    tasks = select(names or ["quick"])
+    folder = out or Path("eval") / model.resolve().name
+    options = Options(
+        limit=limit,
+        shots=tuple(shots) or None,
+        prompts=tuple(prompts),
+        templates=templates_of(templates),
+        attention=(cast("Attention", attention),) if attention else None,
+        seed=seed,
+    )
+    with _progress(tasks) as on_step:
+        results = evaluate(
+            tasks,
+            model,
+            folder,
+            data=data,
+            options=options,
+            suites=tuple(names or ["quick"]),
+            bits=cast("Bits | None", bits),
+            group_size=group_size(group),
+            device=device,
+            dtype=torch_dtype(dtype),
+            batch_tokens=batch_tokens,
+            on_step=on_step,
+        )
+    if as_json:
+        typer.echo(results.model_dump_json(indent=1, by_alias=True))
+        return
+    typer.echo(results_text(results))
+    typer.echo(f"\nWritten to {folder}. Next: glm eval show {folder} TASK, glm report {folder}")
+
+
+def one_task(name: str) -> Task:
+    """The task of a name.
+
+    Raises:
+        ConfigError: there is none, or several.
+    """
+    from glm130b.errors import ConfigError
+    from glm130b.evaluation import select
+
+    tasks = select([name])
+    if len(tasks) != 1:
+        raise ConfigError(f"{name} is {len(tasks)} tasks.", f"Name one of {', '.join(task.name for task in tasks)}.")
+    return tasks[0]
+
+
+def templates_of(text: str | None) -> tuple[Path, str] | None:
+    """Where a PromptSource checkout is, and the dataset's folder in it.
+
+    Raises:
+        ConfigError: the two are not divided by a colon.
+    """
+    from glm130b.errors import ConfigError
+
+    if text is None:
+        return None
+    root, colon, dataset = text.rpartition(":")
+    if not (colon and root and dataset):
+        raise ConfigError(f"--templates {text} names no dataset.", "Write FOLDER:DATASET, such as templates:piqa.")
+    return Path(root), dataset
+
+
+@contextmanager
+def _progress(tasks: list[Task]) -> Iterator[Callable[[Step], None]]:
+    """A bar for the task and its number, or a line now and then where nobody watches."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    number, line = bar.add_task("", total=None, rate=""), time.monotonic()
+    names = [task.name for task in tasks]
+    name, begun, first = "", 0.0, 0
+
+    def on_step(step: Step) -> None:
+        nonlocal line, name, begun, first
+        now = time.monotonic()
+        if step.task != name:
+            name, begun, first = step.task, now, step.done
+            bar.reset(number, total=step.total)
+        rate = (step.done - first) / max(now - begun, 1e-9)
+        place = f"{name} ({names.index(name) + 1} of {len(names)})"
+        bar.update(number, description=place, completed=step.done, total=step.total, rate=f"{rate:.1f} items/s")
+        if not console.is_terminal and now - line > _LOG_SECONDS and first < step.done < step.total:
+            line = now
+            left = f", {(step.total - step.done) / rate:.0f} s left" if rate else ""
+            console.print(f"{place}: {step.done} of {step.total} items, {rate:.1f} items/s{left}")
+
+    with bar:
+        yield on_step

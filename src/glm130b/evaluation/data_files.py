@@ -1,0 +1,101 @@
+"""From a folder of data sets to the items of a task."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import glm130b
+from glm130b.errors import ConfigError, DataError
+from glm130b.evaluation.items import Item
+from glm130b.evaluation.readers import READERS
+from glm130b.evaluation.results import DataFile
+from glm130b.evaluation.task import Task
+from glm130b.files import sha256_of_file
+
+BUNDLED = Path(glm130b.__file__).resolve().parent / "data" / "evaluation"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A task's items.
+
+    Attributes:
+        items: to be scored.
+        available: items in the files.
+        pool: what solved examples may be taken from.
+        files: what was read.
+    """
+
+    items: list[Item]
+    available: int
+    pool: list[Item]
+    files: tuple[DataFile, ...]
+
+
+def load_items(task: Task, data: Path | None, *, limit: int | None = None, shots: int = 0, seed: int = 0) -> Loaded:
+    """Read a task's files.
+
+    Args:
+        data: folder that holds the data sets; not needed for tasks that come with the package.
+        limit: score so many items, drawn evenly by the seed, in the order of the files.
+        shots: read the files of solved examples too if it is not 0.
+
+    Raises:
+        DataError: a file is missing or not what it should be, or holds no item.
+    """
+    root = BUNDLED if task.data.bundled else data
+    if root is None:
+        raise _missing(task, f"its data are not part of this program: {', '.join(task.data.files)}")
+    paths = find_files(task, root, task.data.files)
+    items = _read(task, paths)
+    available = len(items)
+    if limit is not None and limit < available:
+        chosen = sorted(random.Random(f"{task.name}/{seed}").sample(range(available), limit))
+        items = [items[n] for n in chosen]
+    examples = find_files(task, root, task.data.fewshot) if shots and task.data.fewshot else []
+    pool = _read(task, examples) if examples else []
+    files = tuple(
+        DataFile(path=str(path.relative_to(root)), bytes=path.stat().st_size, sha256=sha256_of_file(path))
+        for path in dict.fromkeys([*paths, *examples])
+    )
+    return Loaded(items, available, pool, files)
+
+
+def find_files(task: Task, root: Path, patterns: Sequence[str]) -> list[Path]:
+    """Files below ``root`` that a task's patterns match; one that ends in ``?`` need not.
+
+    Raises:
+        DataError: a pattern matches nothing.
+    """
+    found: list[Path] = []
+    for pattern in patterns:
+        matches = sorted(path for path in root.glob(pattern.removesuffix("?")) if path.is_file())
+        if not matches and not pattern.endswith("?"):
+            raise _missing(task, f"there is no {root / pattern}")
+        found += matches
+    if patterns and not found:
+        names = ", ".join(pattern.removesuffix("?") for pattern in patterns)
+        raise _missing(task, f"{root} holds none of {names}")
+    return found
+
+
+def _missing(task: Task, problem: str) -> DataError:
+    where = f"{task.data.source} ({task.data.licence})"
+    return DataError(f"{task.name}: {problem}.", f"Fetch the data from {where}, or name its folder with --data.")
+
+
+def _read(task: Task, paths: Sequence[Path]) -> list[Item]:
+    if task.data.reader not in READERS:
+        raise ConfigError(
+            f"{task.name} names the reader {task.data.reader!r}.", f"Readers are {', '.join(sorted(READERS))}."
+        )
+    items = list(READERS[task.data.reader](paths, **task.data.options))
+    if not items:
+        raise DataError(f"{task.name}: {', '.join(map(str, paths))} holds no item.", "Fetch the file again.")
+    ids = {item.id for item in items}
+    if len(ids) < len(items):
+        raise DataError(f"{task.name}: two items of {paths[0]} have the same id.", "Fetch the file again.")
+    return items

@@ -1,0 +1,135 @@
+"""A model on disk through a list of tasks, to a folder of results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from glm130b.code_hash import code_hash, git_commit
+from glm130b.errors import DataError
+from glm130b.evaluation.answers import AnswerStore, answer_all
+from glm130b.evaluation.encode import Encoder
+from glm130b.evaluation.engine import Engine
+from glm130b.evaluation.identity import identity_of, weights_digest
+from glm130b.evaluation.items import Answer, Request
+from glm130b.evaluation.machine import hardware_facts, now, software_facts
+from glm130b.evaluation.plan import Options
+from glm130b.evaluation.results import ModelFacts, Results, TaskResult, write_results
+from glm130b.evaluation.run import Runner, Step
+from glm130b.evaluation.seen import seen_of
+from glm130b.evaluation.task import Task
+from glm130b.inference import conventions_of
+from glm130b.interop import GroupChoice, load, open_model, resolve
+from glm130b.model import GLM, Bits
+from glm130b.planning import parameter_count
+from glm130b.tokenization import Tokenizer
+
+ANSWERS = "answers.jsonl"
+_BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
+
+
+def evaluate(
+    tasks: Sequence[Task],
+    model: Path,
+    out: Path,
+    *,
+    data: Path | None = None,
+    options: Options | None = None,
+    suites: tuple[str, ...] = (),
+    bits: Bits | None = None,
+    group_size: GroupChoice | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    batch_tokens: int | None = None,
+    on_step: Callable[[Step], None] = lambda step: None,
+) -> Results:
+    """Measure a model and write ``results.json``, samples, prompts and units into a folder.
+
+    Answers are kept in ``answers.jsonl`` there, which only grows: what was answered before, by the same weights in
+    the same precision to the same tokens, is not asked again.
+
+    Args:
+        model: a run, a checkpoint, a model folder or an official checkpoint.
+        data: folder that holds the data sets in their official layouts.
+        suites: names to be written down.
+        batch_tokens: read side by side, padding included; default by the kind of device.
+        on_step: told how far each task is.
+
+    Raises:
+        DataError, ConfigError, ModelError, ResourceError: nothing is written, but for the answers so far.
+    """
+    options = options or Options()
+    started, clock = now(), time.monotonic()
+    if (out / "config.yaml").exists() or (out / "config.json").exists():
+        raise DataError(f"{out} is a run or a model.", "Name another folder for the results with --out.")
+    weights = weights_digest(model, out)
+    network, tokenizer = load(model, dtype=dtype, device=device, bits=bits, group_size=group_size)
+    conventions = conventions_of(network, tokenizer)
+    kind = network.word_embeddings.weight.device.type
+    engine = Engine(network, tokenizer, batch_tokens=batch_tokens or _BATCH_TOKENS.get(kind, _BATCH_TOKENS["cuda"]))
+    facts, run = _facts(model, network, tokenizer, weights, bits, group_size)
+    with AnswerStore(out / ANSWERS, identity_of(network, tokenizer, weights)) as store:
+
+        def ask(requests: Sequence[Request], tell: Callable[[int], None]) -> list[Answer]:
+            return answer_all(
+                engine, store, requests, lambda so_far: tell(so_far.done * len(requests) // max(1, so_far.total))
+            )
+
+        runner = Runner(
+            ask=ask,
+            encoder=Encoder(tokenizer, conventions, network.config.max_sequence_length),
+            data=data,
+            out=out,
+            seen=seen_of(run, official=network.config.conventions == "official"),
+            options=options,
+            on_step=on_step,
+        )
+        found: list[TaskResult] = [runner.run(task) for task in tasks]
+    results = Results(
+        suites=suites,
+        model=facts,
+        code={"hash": code_hash(), "commit": git_commit()},
+        software=software_facts(),
+        hardware=hardware_facts(),
+        started=started,
+        finished=now(),
+        seconds=time.monotonic() - clock,
+        seed=options.seed,
+        limit=options.limit,
+        shots=options.shots,
+        prompts=", ".join(options.prompts) or (str(options.templates[1]) if options.templates else "all"),
+        tasks=tuple(found),
+    )
+    write_results(results, out)
+    return results
+
+
+def _facts(
+    path: Path,
+    network: GLM,
+    tokenizer: Tokenizer,
+    weights: str,
+    bits: Bits | None,
+    group_size: GroupChoice | None,
+) -> tuple[ModelFacts, Path | None]:
+    """What is written down of the model, and the run it is of."""
+    folder = resolve(path)
+    scheme = open_model(path, verify=False).scheme
+    run = next((one for one in (folder, *folder.parents[:2]) if (one / "config.yaml").is_file()), None)
+    facts = ModelFacts(
+        path=str(path),
+        weights=weights,
+        tokenizer=tokenizer.fingerprint,
+        parameters=parameter_count(network.config),
+        config=network.config.model_dump(mode="json"),
+        precision=str(network.dtype).removeprefix("torch."),
+        bits=scheme.bits if scheme else bits,
+        group_size=scheme.group_size if scheme else (None if group_size == "row" else group_size),
+        conventions=network.config.conventions,
+        run=str(run) if run else None,
+        device=str(network.word_embeddings.weight.device),
+    )
+    return facts, run

@@ -1,0 +1,236 @@
+"""What a run's own files say of how its model was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glm130b.config import DataConfig, MergedConfig, RunConfig, load_config
+from glm130b.corpus import open_prepared, read_ledger
+from glm130b.errors import DataError, GLMError, ModelError
+from glm130b.files import read_json
+from glm130b.instructions import InstructionStore
+from glm130b.reporting.provenance import UNKNOWN, Source, Training
+from glm130b.samples import Mixture, mixture_phases, sample_number
+from glm130b.training import Record, Session, latest_checkpoint, read_metrics, read_sessions
+
+_STATE, _CORPUS_LEDGER = "training_state.json", "data_ledger.json"
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """A row of the mixture: what was asked for of a source, and what the model was trained on.
+
+    Attributes:
+        planned: shares of the sequences, one a phase.
+        sequences: trained on; ``share`` is their share, ``tokens`` their length, padding included.
+        epochs: how often the source was gone through; None where its size is not known any more.
+    """
+
+    name: str
+    kind: str
+    planned: tuple[float, ...]
+    sequences: int
+    share: float
+    tokens: int
+    epochs: float | None
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Instructed:
+    """One dataset of the instruction data."""
+
+    store: str
+    name: str
+    examples: int
+    prompts: int
+    licence: str
+    spoils: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """A run, as far as it led to one checkpoint.
+
+    Attributes:
+        step: of the checkpoint.
+        records: lines of ``metrics.jsonl`` up to it.
+        phases: the sample at which each phase of the mixture starts.
+        corpora: ledgers of the built corpora that sources lie in, by name of the folder.
+    """
+
+    folder: Path
+    config: MergedConfig
+    step: int
+    sequences: int
+    sessions: Sequence[Session]
+    records: Sequence[Record]
+    phases: tuple[int, ...]
+    mixture: tuple[Consumed, ...]
+    instructed: tuple[Instructed, ...]
+    corpora: Mapping[str, Mapping[str, Any]]
+    training: Training
+
+
+def read_run(run: Path, model: Path | None = None) -> RunFacts:
+    """Read a run's folder.
+
+    Args:
+        model: the checkpoint that was measured; if it is none of a run's, the newest counts.
+
+    Raises:
+        ModelError, ConfigError, DataError: the run has no checkpoint, or its files are missing or damaged.
+    """
+    config = load_config(run / "config.yaml")
+    checkpoint = _checkpoint(run, model)
+    state = read_json(checkpoint / _STATE, ModelError)
+    sessions = read_sessions(run)
+    phases, mixture = _mixture(run, config.run, state)
+    tokens = int(state["samples"]) * config.run.data.seq_length
+    return RunFacts(
+        folder=run,
+        config=config,
+        step=int(state["step"]),
+        sequences=int(state["samples"]),
+        sessions=sessions,
+        records=[record for record in read_metrics(run / "metrics.jsonl") if record["step"] <= state["step"]],
+        phases=phases,
+        mixture=mixture,
+        instructed=tuple(_instructed(config.run.data)),
+        corpora=_corpora(run, config.run.data),
+        training=_training(run, config.run, sessions, mixture, tokens),
+    )
+
+
+def _checkpoint(run: Path, model: Path | None) -> Path:
+    if model is not None and (model / _STATE).is_file():
+        return model
+    newest = latest_checkpoint(run)
+    if newest is None:
+        raise ModelError(f"{run} has no checkpoint.", "Give the run that the model came from, with --run.")
+    return newest
+
+
+def _training(
+    run: Path, config: RunConfig, sessions: Sequence[Session], mixture: Sequence[Consumed], tokens: int
+) -> Training:
+    about = sessions[-1].line
+    environment = read_json(run / "environment.json", ModelError)
+    hosts, layout = about["hosts"], dict(about["layout"])
+    commit = f"commit {about['commit']}, " if about["commit"] else ""
+    world = layout.pop("world")
+    tree = config.model_dump(mode="json")
+    return Training(
+        code=f"glm130b {about['version']}, {commit}SHA-256 {about['code']}",
+        software=f"Python {about['python']}, PyTorch {about['torch']}, {environment['platform']}",
+        hardware=f"{len(hosts)} host{'s' if len(hosts) > 1 else ''}, each {environment['cores']} cores, "
+        f"{environment['device']}",
+        layout=", ".join(f"{axis} {size}" for axis, size in layout.items()) + f"; {world} in all",
+        precision=config.train.precision,
+        seed=config.seed,
+        hours=sum(session.seconds for session in sessions) / 3600,
+        tokens=tokens,
+        hyperparameters=flat({key: tree[key] for key in ("model", "objective", "train", "parallel")})
+        | {"data.seq_length": config.data.seq_length, "data.order": config.data.order},
+        data=tuple(
+            Source(name=row.name, planned=row.planned[0], consumed=row.tokens, sha256=row.sha256) for row in mixture
+        ),
+    )
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves by dotted key; lists are leaves."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return leaves
+
+
+def _mixture(run: Path, config: RunConfig, state: dict[str, Any]) -> tuple[tuple[int, ...], tuple[Consumed, ...]]:
+    """What was planned, phase by phase, and what came of it: arithmetic, like the order of the data itself."""
+    data, windows = config.data, config.objective.windows_per_sequence
+    entries = open_prepared(run / "data", list(data.active_sources)).entries
+    pieces = {name: entry["train"]["tokens"] // data.text_length for name, entry in entries.items()}
+    texts, told = [name for name in data.active_sources if pieces[name]], list(data.active_instructions)
+    phases = mixture_phases(data, config.objective, texts, told)
+    mixture = Mixture([*texts, *told], phases, config.seed)
+    given = _given(mixture, int(state["samples"]), data.skip)
+    total = max(1, sum(given.values()))
+    examples = {name: _examples(data, name) for name in told}
+    rows = []
+    for place, name in enumerate(mixture.names):
+        size, drawn = (examples[name], given[name] * windows) if name in told else (pieces[name], given[name])
+        rows.append(
+            Consumed(
+                name=name,
+                kind="instructions" if name in told else "text",
+                planned=tuple(float(phase.shares[place]) for phase in phases),
+                sequences=given[name],
+                share=given[name] / total,
+                tokens=given[name] * data.seq_length,
+                epochs=drawn / size if size else None,
+                sha256=str(state["data_fingerprints"].get(name, UNKNOWN)),
+            )
+        )
+    return tuple(phase.start for phase in phases), tuple(rows)
+
+
+def _given(mixture: Mixture, consumed: int, skip: Sequence[tuple[int, int]]) -> dict[str, int]:
+    """Sequences of each source among the first ``consumed`` that were drawn."""
+    end = sample_number(consumed - 1, skip) + 1 if consumed else 0
+    given = mixture.given(end)
+    for first, last in skip:
+        if first < end:
+            before, after = mixture.given(first), mixture.given(last)
+            given = {name: count - after[name] + before[name] for name, count in given.items()}
+    return given
+
+
+def _store(data: DataConfig, name: str) -> InstructionStore | None:
+    try:
+        return InstructionStore(data.active_instructions[name].path)
+    except GLMError:
+        return None  # the folder was moved; what was consumed follows from the configuration
+
+
+def _examples(data: DataConfig, name: str) -> int:
+    store = _store(data, name)
+    return store.num_examples if store else 0
+
+
+def _instructed(data: DataConfig) -> list[Instructed]:
+    found = []
+    for name in data.active_instructions:
+        store = _store(data, name)
+        for dataset, facts in store.manifest["datasets"].items() if store else ():
+            spoils = tuple(task for task, names in store.manifest["seen"].items() if dataset in names) if store else ()
+            found.append(
+                Instructed(
+                    name,
+                    dataset,
+                    facts["examples"],
+                    len(facts.get("prompts", ())),
+                    str(facts.get("license") or UNKNOWN),
+                    spoils,
+                )
+            )
+    return found
+
+
+def _corpora(run: Path, data: DataConfig) -> dict[str, Mapping[str, Any]]:
+    """Ledgers that can still be read."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for entry in open_prepared(run / "data", list(data.active_sources)).entries.values():
+        if not entry["in_place"]:
+            continue
+        path = Path(entry["path"])
+        folder = next((one for one in (path, *path.parents[:2]) if (one / _CORPUS_LEDGER).is_file()), None)
+        if folder is not None and folder.name not in found:
+            try:
+                found[folder.name] = read_ledger(folder)
+            except DataError:
+                continue
+    return found

@@ -1,0 +1,129 @@
+"""Every task loads, renders and scores: on invented data in the official layouts, and on real files if there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from glm130b.config import ModelConfig
+from glm130b.evaluation import Options, Runner, Task, known_tasks, load_items
+from glm130b.evaluation.encode import Encoder
+from glm130b.evaluation.engine import Engine
+from glm130b.evaluation.items import Answer, Request
+from glm130b.evaluation.plan import asked_texts
+from glm130b.evaluation.results import TaskResult
+from glm130b.evaluation.seen import Seen
+from glm130b.inference import conventions_of
+from glm130b.model import GLM, build_model
+from glm130b.tokenization import Tokenizer
+
+INVENTED = Path(__file__).parents[1] / "fixtures" / "evaluation"
+REAL = Path(__file__).parents[2].parent / "shared" / "eval-data"
+TASKS = known_tasks()
+CHOICE = [name for name, task in TASKS.items() if task.mode == "choice"]
+
+
+@cache
+def random_model(seed: int) -> tuple[GLM, Tokenizer]:
+    """Untrained, with every parameter away from its initial value, so that its preferences are strong and arbitrary."""
+    tokenizer = Tokenizer.load()
+    size = -(-tokenizer.vocab_size // 64) * 64
+    config = ModelConfig(
+        num_layers=2, hidden_size=32, num_heads=2, ffn_size=64, vocab_size=size, max_sequence_length=1024
+    )
+    model = build_model(config, seed=seed)
+    draws = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.data.add_(torch.randn(parameter.shape, generator=draws) * 0.2)
+    return model.eval().requires_grad_(False), tokenizer
+
+
+def measured(task: Task, data: Path, out: Path, *, limit: int | None, seed: int = 0) -> TaskResult:
+    model, tokenizer = random_model(seed)
+    engine = Engine(model, tokenizer, batch_tokens=4096)
+
+    def ask(requests: Sequence[Request], tell: object) -> list[Answer]:
+        found = dict(pair for batch in engine.answer(requests) for pair in batch)
+        return [found[n] for n in range(len(requests))]
+
+    encoder = Encoder(tokenizer, conventions_of(model, tokenizer), model.config.max_sequence_length)
+    return Runner(ask, encoder, data, out, Seen({}), Options(limit=limit)).run(task)
+
+
+def there(task: Task) -> bool:
+    return task.data.bundled or any(next(REAL.glob(pattern.removesuffix("?")), None) for pattern in task.data.files)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TASKS)
+def test_it_scores_on_invented_data(name: str, tmp_path: Path) -> None:
+    task = TASKS[name]
+    short = task.model_copy(update={"decode": task.decode.model_copy(update={"max_new_tokens": 4, "samples": 2})})
+    result = measured(short, INVENTED, tmp_path, limit=6)
+    assert result.headlines
+    for one in result.measurements:
+        assert one.questions == result.items > 0
+        for score in one.scores:
+            if score.value is not None and score.low is not None and score.high is not None:
+                assert score.low <= score.value <= score.high or math.isclose(score.low, score.high)
+            if task.mode == "choice" and score.metric == "accuracy":
+                assert score.value is not None
+                assert 0 < (score.random or 0) < 1
+    names = {"samples", "prompts", "units"}
+    assert {path.parent.name for path in tmp_path.rglob("*.jsonl")} == names
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_wording_renders_on_invented_data(name: str) -> None:
+    task = TASKS[name]
+    for question, _ in asked_texts(task, INVENTED, Options(), 0):
+        assert question.text.strip()
+        if task.mode == "choice":
+            assert len(question.options) >= 2
+            assert all(option.strip() for option in question.options)
+            assert set(question.item.labels) <= set(range(len(question.options)))
+            assert len(set(question.options)) == len(question.options), question.options
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real data sets are not beside this checkout")
+@pytest.mark.parametrize("name", TASKS)
+def test_every_wording_renders_on_real_data(name: str) -> None:
+    task = TASKS[name]
+    if not there(task):
+        pytest.skip("its real files are not there")
+    for question, _ in asked_texts(task, REAL, Options(), 0):
+        assert question.text.strip()
+    loaded = load_items(task, REAL)
+    assert task.mode != "choice" or any(item.labels for item in loaded.items)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real data sets are not beside this checkout")
+@pytest.mark.parametrize("name", CHOICE)
+def test_a_random_model_scores_at_chance(name: str, tmp_path: Path) -> None:
+    """What a model that knows nothing can tell from the options alone would be a leak: of the answer into the text, of
+    its place, or of a length that the sum of log-probabilities prefers.
+
+    Each of three models scores once; three intervals of 99.9 % would all have to miss.
+    """
+    task = TASKS[name]
+    if not there(task):
+        pytest.skip("its real files are not there")
+    misses = 0
+    for seed in range(3):
+        result = measured(task, REAL, tmp_path / str(seed), limit=60, seed=seed)
+        accuracies = [score for one in result.measurements for score in one.scores if score.metric == "accuracy"]
+        if not accuracies:
+            pytest.skip("it has no accuracy")
+        total = sum(score.value or 0 for score in accuracies) / len(accuracies)
+        chance = sum(score.random or 0 for score in accuracies) / len(accuracies)
+        majority = sum(score.majority or 0 for score in accuracies) / len(accuracies)
+        clusters = min(score.clusters for score in accuracies)
+        spread = 3.3 * math.sqrt(0.25 / clusters)
+        misses += not chance - spread - abs(majority - chance) <= total <= chance + spread + abs(majority - chance)
+    assert misses < 3
