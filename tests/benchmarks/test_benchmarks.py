@@ -97,6 +97,7 @@ def test_a_script_says_what_it_does(script: str) -> None:
         ("pipeline", [], "| zero_bubble | 4 | 0.0400 | 0.0400 |"),
         ("checkpoint", [], "step time with checkpoints"),
         ("overhead", [], "overhead by the processor"),
+        ("evaluate", [], "times as fast"),
         ("train", ["--set", "parallel.pipeline=2"], "pipeline 2 x data 1 x tensor 1"),
         ("train", ["--against-cpu", "--precision", "fp32", "bf16"], "bf16 on "),
     ],

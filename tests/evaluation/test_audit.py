@@ -108,16 +108,16 @@ def test_the_sizes_are_those_of_the_files() -> None:
     assert labels.count("0") == 2978
 
 
-@given(st.integers(1, 400), st.integers(0, 1000), st.sampled_from([1, 2]))
-def test_whole_counts_are_those_that_are_printed_so(size: int, tenths: int, decimals: int) -> None:
+@given(st.integers(1, 400), st.integers(0, 10_000), st.sampled_from([1, 2]))
+def test_whole_counts_are_those_that_are_printed_so(size: int, drawn: int, decimals: int) -> None:
     """Rounded or cut off, by trying every count in whole numbers."""
     unit = 10**decimals
-    printed = {(200 * count * unit + size) // (2 * size) for count in range(size + 1)}
-    printed |= {100 * count * unit // size for count in range(size + 1)}
-    halves = {100 * count * unit // size for count in range(size + 1) if 200 * count * unit % (2 * size) == size}
-    wanted = tenths * unit // 10
-    assert is_whole(wanted / unit, size, decimals) == (wanted in printed | halves)
-    assert chance_of_whole(size, decimals) == pytest.approx(len(printed) / (100 * unit + 1), abs=2 / (100 * unit))
+    printed = {100 * count * unit // size for count in range(size + 1)}
+    printed |= {-(-(200 * count * unit - size) // (2 * size)) for count in range(size + 1)}
+    printed |= {(200 * count * unit + size) // (2 * size) for count in range(size + 1)}
+    wanted = drawn * unit // 100
+    assert is_whole(wanted / unit, size, decimals) == (wanted in printed)
+    assert chance_of_whole(size, decimals) == len(printed) / (100 * unit + 1)
 
 
 def test_large_sets_fit_any_percentage() -> None:
@@ -144,7 +144,7 @@ def test_formulas() -> None:
     assert evaluate("max(1, abs(0 - 7), 3)", {}) == 7
     assert names_in("LMS * min(SS, 100 - SS)") == ["LMS", "SS"]
     for bad in ("a ** b", "a if b else c", "__import__('os')", "a.b", "pow(a, b)", "'a' + 'b'", "a <", "True", "min()"):
-        with pytest.raises(ValueError, match="formula|arithmetic"):
+        with pytest.raises(ValueError, match=r"formula|arithmetic"):
             evaluate(bad, {"a": 1, "b": 2, "c": 3})
     with pytest.raises(ValueError, match="divides by zero"):
         evaluate("1 / a", {"a": 0})
@@ -218,10 +218,19 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_is_wrong_is_told_where(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ConfigError, match="own.yaml cannot be audited") as error:
+    with pytest.raises(ConfigError, match=r"own\.yaml cannot be audited") as error:
         read_document(own(tmp_path, **changes))
     assert reason in error.value.problem
     assert "--help" in error.value.next_step
+
+
+def test_what_cannot_be_recomputed(tmp_path: Path) -> None:
+    by_zero = {"claim": "x", "rule": "arithmetic", "formula": "1 / (2 - 2)", "published": 1, "decimals": 0}
+    with pytest.raises(ConfigError, match=r"'x' cannot be recomputed: .* divides by zero"):
+        audit(read_document(own(tmp_path, checks=[by_zero])))
+    table = OWN["tables"]["main"] | {"rows": {"task": [150.0, 40.0], "other": [60.0, None]}}
+    with pytest.raises(ConfigError, match=r"'lead' cannot be recomputed: no share of 15 in 10"):
+        audit(read_document(own(tmp_path, tables={"main": table}, checks=[OWN["checks"][2]])))
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

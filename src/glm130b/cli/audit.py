@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from glm130b.evaluation.audit import Finding
+    from glm130b.evaluation.audit import Finding, Status
 
-_COLOURS = {"holds": "green", "does not hold": "red", "cannot be checked": "yellow"}
+_COLOURS: dict[Status, str] = {"holds": "green", "does not hold": "red", "cannot be checked": "yellow"}
 _WIDTH = 100
 
 

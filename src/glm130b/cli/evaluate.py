@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
-from glm130b.cli import eval_compare, eval_list, eval_run, eval_show
+from glm130b.cli import audit, eval_compare, eval_list, eval_run, eval_show, toxicity
 from glm130b.cli.options import BITS, DEVICE, GROUP, Group, group_size
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ app.command("list", short_help="List suites and tasks.")(eval_list.list_tasks)
 app.command(short_help="Print an item as a model reads it.")(eval_list.prompts)
 app.command(short_help="Show scores, and what was answered.")(eval_show.show)
 app.command(short_help="Say whether two results differ.")(eval_compare.compare)
+app.command(short_help="Recompute what published tables claim.")(audit.audit)
+app.command(short_help="Score the continuations that a run stored.")(toxicity.toxicity)
 
 
 @app.command()

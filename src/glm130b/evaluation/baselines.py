@@ -16,7 +16,9 @@ _DRAWS = 20
 def random_score(
     value: Callable[[Sequence[Outcome]], float], outcomes: Sequence[Outcome], *, exact: bool
 ) -> float | None:
-    """The expected score of choosing evenly among the options; None where there is nothing to choose among.
+    """The expected score of scores that are drawn evenly; None where there is nothing to choose among.
+
+    Drawn scores choose evenly, and order any two options evenly too.
 
     Args:
         value: a metric of outcomes.
@@ -29,7 +31,7 @@ def random_score(
     if exact:
         return fmean(len(set(one.question.item.labels)) / len(one.scores) for one in chosen)
     rng = random.Random(0)
-    return fmean(value([_choosing(one, rng.randrange(len(one.scores))) for one in chosen]) for _ in range(_DRAWS))
+    return fmean(value([_scored(one, [rng.random() for _ in one.scores]) for one in chosen]) for _ in range(_DRAWS))
 
 
 def majority_score(value: Callable[[Sequence[Outcome]], float], outcomes: Sequence[Outcome]) -> float | None:
@@ -53,5 +55,8 @@ def majority_score(value: Callable[[Sequence[Outcome]], float], outcomes: Sequen
 
 
 def _choosing(outcome: Chosen, option: int) -> Chosen:
-    scores = tuple(float(n == option) for n in range(len(outcome.scores)))
-    return replace(outcome, scores=scores, log_probs=scores)
+    return _scored(outcome, [float(n == option) for n in range(len(outcome.scores))])
+
+
+def _scored(outcome: Chosen, scores: Sequence[float]) -> Chosen:
+    return replace(outcome, scores=tuple(scores), log_probs=tuple(scores))

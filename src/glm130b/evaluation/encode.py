@@ -8,8 +8,8 @@ from typing import Literal
 from glm130b.errors import DataError
 from glm130b.evaluation.items import Choose, Predict, Write
 from glm130b.evaluation.task import Attention, Decode, Mask
-from glm130b.inference import Conventions, keep_end, language_model_windows, wants_no_space
-from glm130b.tokenization import Tokenizer
+from glm130b.inference import Conventions, keep_end, language_model_windows
+from glm130b.tokenization import Tokenizer, wants_no_space
 
 OverLength = Literal["cut_left", "refuse"]
 
@@ -26,7 +26,7 @@ class Encoder:
 
     def __init__(self, tokenizer: Tokenizer, conventions: Conventions, max_length: int) -> None:
         """Encode for a model that reads at most ``max_length`` tokens."""
-        self._tokenizer, self._conventions, self._max_length = tokenizer, conventions, max_length
+        self._tokenizer, self._conventions, self.max_length = tokenizer, conventions, max_length
 
     def choose(
         self,
@@ -96,7 +96,7 @@ class Encoder:
         ids = self._tokenizer.encode(document)
         if not ids:
             return []
-        length = min(window, self._max_length)
+        length = min(window, self.max_length)
         windows = language_model_windows(
             ids,
             self._tokenizer.special,
@@ -152,7 +152,7 @@ class Encoder:
 
     def _fitting(self, ids: list[int], needed: Sequence[int], mask: Mask, over_length: OverLength) -> list[int]:
         """The end of ``ids`` that fits together with the first of ``needed`` for which that can be."""
-        rooms = [self._max_length - 2 - tokens for tokens in needed]
+        rooms = [self.max_length - 2 - tokens for tokens in needed]
         if over_length == "refuse" and len(ids) > rooms[-1]:
             raise DataError(
                 f"A text has {len(ids)} tokens, and the model has room for {max(rooms[-1], 0)}.",

@@ -69,7 +69,12 @@ class Choose:
 
 @dataclass(frozen=True)
 class Write:
-    """Asks for an answer as text; ``draw`` numbers the answers to one text."""
+    """Asks for an answer as text.
+
+    Attributes:
+        draw: 0 for the model's best answer, 1, 2, … for answers that are drawn.
+        cut: tokens taken from the left of the text because it was too long.
+    """
 
     text: tuple[int, ...]
     mask: Mask

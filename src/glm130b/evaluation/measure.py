@@ -15,6 +15,9 @@ from glm130b.evaluation.task import Task
 
 _MOST_GROUPS = 200
 
+Groups = dict[str, tuple[float | None, float | None, float | None, int]]
+"""Value, ends of the interval, and units of each group."""
+
 UnitsByMetric = Mapping[str, list[Unit]]
 
 
@@ -43,7 +46,7 @@ def _score(metric: Metric, aggregate: Aggregate, units: Sequence[Unit], outcomes
 
     by_chance = aggregate == "micro" and metric.name == "accuracy"
     names = list(dict.fromkeys(unit.group for unit in units))
-    groups = {}
+    groups: Groups = {}
     if 1 < len(names) <= _MOST_GROUPS and aggregate == "micro":
         for name in names:
             found = estimate([unit for unit in units if unit.group == name], metric, "micro")
@@ -65,7 +68,7 @@ def _as_score(
     *,
     random: float | None,
     majority: float | None,
-    groups: dict[str, tuple[float | None, float | None, float | None, int]],
+    groups: Groups,
 ) -> Score:
     found = estimate(units, metric, aggregate)
     return Score(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from glm130b.evaluation.items import Item, Question
 from glm130b.evaluation.task import Prompt, Task
 from glm130b.instructions import Prompt as Template
 from glm130b.instructions import Rendered, Renderer, RenderError, load_prompts
+from glm130b.tokenization import wants_no_space
 
 BLANK = "[MASK]"
 
@@ -130,9 +130,7 @@ def solved(text: str, answer: str) -> str:
     """A text with its blank filled in, or the answer after it; a space between unless one is out of place."""
     if BLANK in text:
         return text.replace(BLANK, answer)
-    last = text[-1:]
-    wide = unicodedata.east_asian_width(last or " ") in "WF" or unicodedata.category(last or " ") in ("Ps", "Pi")
-    return text + ("" if wide or last.isspace() else " ") + answer
+    return text + ("" if wants_no_space(text) else " ") + answer
 
 
 def promptsource(task: Task, root: Path, folder: str) -> tuple[Prompt, ...]:

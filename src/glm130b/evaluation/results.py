@@ -124,6 +124,7 @@ class TaskResult(_Part):
         items: scored; ``available``: in the files; ``expects``: in the complete set, as published.
         seen: whether the model's training data held the set, or sets of its kind.
         seen_by: the datasets that did.
+        adapted: what had to be done otherwise than the task says, in sentences.
     """
 
     name: str
@@ -143,6 +144,7 @@ class TaskResult(_Part):
     expects: int | None
     seen: Literal["none", "label_space", "dataset", "unknown"]
     seen_by: tuple[str, ...] = ()
+    adapted: tuple[str, ...] = ()
     files: tuple[DataFile, ...]
     measurements: tuple[Measurement, ...]
     headlines: tuple[Headline, ...]

@@ -123,6 +123,10 @@ class Runner:
         units: dict[str, dict[str, list[Unit]]],
     ) -> TaskResult:
         seen, seen_by = self.seen.of(task)
+        length = self.encoder.max_length
+        adapted = []
+        if task.window is not None and task.window > length:
+            adapted.append(f"windows of {length} tokens, not {task.window}: the model reads no more.")
         return TaskResult(
             name=task.name,
             title=task.title,
@@ -141,6 +145,7 @@ class Runner:
             expects=task.data.expects,
             seen=seen,
             seen_by=seen_by,
+            adapted=tuple(adapted),
             files=loaded.files,
             measurements=tuple(measurements),
             headlines=tuple(headlines(task, measurements, units)),

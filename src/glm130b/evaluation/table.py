@@ -12,7 +12,7 @@ _SEEN = {"none": "", "label_space": "kind seen", "dataset": "SEEN", "unknown": "
 
 def results_text(results: Results) -> str:
     """One row for each headline, with what guessing would score and what was published, and notes below."""
-    rows = [(*_HEADER, "in training")]
+    rows: list[tuple[str, ...]] = [(*_HEADER, "in training")]
     notes: list[str] = []
     for task in results.tasks:
         rows += [(*_row(task, headline), _SEEN[task.seen]) for headline in task.headlines]
@@ -53,6 +53,7 @@ def notes_of(task: TaskResult, limit: int | None) -> Iterator[str]:
         yield f"{task.name}: the files hold {task.available:,} items, the complete set {task.expects:,}."
     if task.items < task.available and limit is not None:
         yield f"{task.name}: {task.items:,} of {task.available:,} items, drawn evenly (--limit)."
+    yield from (f"{task.name}: {sentence}" for sentence in task.adapted)
     if cut:
         yield f"{task.name}: {cut:,} texts were too long and lost their beginning."
     if any(headline.policy == "max" for headline in task.headlines):

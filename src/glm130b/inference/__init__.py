@@ -17,7 +17,7 @@ from glm130b.inference.context import Context, Row, make_context, pad_rows
 from glm130b.inference.conventions import Conventions, conventions_of
 from glm130b.inference.decode import answer, answer_batch
 from glm130b.inference.engine import Stepper, make_stepper
-from glm130b.inference.fill import BlankAnswer, Decoding, fill, fill_blanks, generate, wants_no_space
+from glm130b.inference.fill import BlankAnswer, Decoding, fill, fill_blanks, generate
 from glm130b.inference.reader import Reader
 from glm130b.inference.sampling import Sampling, draw, filter_logits
 from glm130b.inference.scoring import (
@@ -69,7 +69,6 @@ __all__ = [
     "perplexity",
     "score_choices",
     "unidirectional_choice",
-    "wants_no_space",
     "window_loss",
     "window_row",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,7 +18,7 @@ from glm130b.inference.decode import answer
 from glm130b.inference.sampling import Sampling
 from glm130b.inference.speculate import Speculation
 from glm130b.model import GLM
-from glm130b.tokenization import SpecialTokens, Tokenizer
+from glm130b.tokenization import SpecialTokens, Tokenizer, wants_no_space
 
 _BLANK = re.compile(r"\[(?:MASK|gMASK|sMASK)\]")
 
@@ -215,15 +214,6 @@ class _Speaker:
         self.texts[-1] += text
         if self._on_text is not None and text:
             self._on_text(text)
-
-
-def wants_no_space(before: str) -> bool:
-    """Whether a word after this text needs no space: it has one, or it is Chinese, or an opening mark or the like."""
-    *_, previous, last = "", " ", *before
-    if last in "\"'":
-        return previous.isspace()
-    opens = last in "/-" or unicodedata.category(last) in ("Ps", "Pi")
-    return opens or last.isspace() or unicodedata.east_asian_width(last) in "WF"
 
 
 def _run(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
 from glm130b.chart import Axis, Series, line_chart, trailing_mean
@@ -45,10 +46,10 @@ def interval_picture(task: TaskResult, headline: Headline) -> str:
             parts.append(_tick(axis.place(value), name, f"{name}: {text(value)}"))
             told.append(f"{name} {text(value)}")
     for one in published:
-        differs = f"; {one.protocol}" if one.protocol else ""
-        told.append(f"{one.system}, published, {text(one.value)}")
-        style = "published differs" if one.protocol else "published"
-        parts.append(_diamond(axis.place(one.value), style, f"{one.system}, published: {text(one.value)}{differs}"))
+        alike = not one.protocol and one.prompts in ("", headline.policy)
+        title = f"{one.system}, published: {text(one.value)}{'' if alike else ', by another protocol'}"
+        told.append(title)
+        parts.append(_diamond(axis.place(one.value), "published" if alike else "published differs", title))
     parts += _interval(axis, score.low, score.high, score.value, told[0])
     return _svg(parts, "; ".join(told))
 
@@ -70,10 +71,8 @@ def strip_picture(headline: Headline, prompts: Sequence[tuple[str, float | None]
     if headline.median is not None:
         title = f"median: {number_text(headline.median, percent)}"
         parts.append(_tick(axis.place(headline.median), "median", title))
-    for name, value in prompts:
-        if value is not None:
-            title = f"{name}: {number_text(value, percent)}"
-            parts.append(_circle(axis.place(value), 4, "prompt", title))
+    for name, value, height in _stacked(prompts, axis):
+        parts.append(_circle(axis.place(value), 4, "prompt", f"{name}: {number_text(value, percent)}", height))
     if headline.mean is not None:
         parts.append(_diamond(axis.place(headline.mean), "mean", f"mean: {number_text(headline.mean, percent)}"))
     if headline.best is not None:
@@ -139,6 +138,18 @@ def _finite(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None and math.isfinite(value)]
 
 
+def _stacked(points: Sequence[tuple[str, float | None]], axis: Axis) -> Iterator[tuple[str, float, float]]:
+    """Each point that has a value with its height: points at one place lie above one another."""
+    there = [(name, value) for name, value in points if value is not None and math.isfinite(value)]
+    places = Counter(round(axis.place(value)) for _, value in there)
+    placed: Counter[int] = Counter()
+    for name, value in there:
+        place = round(axis.place(value))
+        apart = min(6.0, (HEIGHT - 10) / places[place])
+        yield name, value, _MIDDLE + (placed[place] - (places[place] - 1) / 2) * apart
+        placed[place] += 1
+
+
 def _or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
@@ -161,8 +172,8 @@ def _tick(x: float, style: str, title: str) -> str:
     return f'<line class="{style}" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{HEIGHT - 4}">{_title(title)}</line>'
 
 
-def _circle(x: float, radius: int, style: str, title: str) -> str:
-    return f'<circle class="{style}" cx="{x:.1f}" cy="{_MIDDLE}" r="{radius}">{_title(title)}</circle>'
+def _circle(x: float, radius: int, style: str, title: str, y: float = _MIDDLE) -> str:
+    return f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}">{_title(title)}</circle>'
 
 
 def _diamond(x: float, style: str, title: str) -> str:

@@ -39,7 +39,7 @@ def page(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
-        finalize=lambda value: printable(value) if type(value) is str else value,
+        finalize=_clean,
     )
     results = report.results
     families = score_rows(results)
@@ -61,6 +61,7 @@ def page(report: Report) -> str:
         report=report,
         results=results,
         families=families,
+        anchors={task.name: f"task-{number}" for number, task in enumerate(results.tasks)},
         spread=[row for row in rows if row.headline.prompts > 1],
         sections=shown,
         notes=[note for task in results.tasks for note in notes_of(task, results.limit)],
@@ -70,7 +71,7 @@ def page(report: Report) -> str:
         compared=[(one, _differences(one)) for one in report.compared],
         loss_chart=Markup(figures.loss_chart(report.run.records)) if report.run else "",
         gradient_chart=Markup(figures.gradient_chart(report.run.records)) if report.run else "",
-        config=report.run.config.describe() if report.run else "",
+        config=report.run.text if report.run else "",
         reproducibility=reproducibility(results, report.training),
         hyperparameters=hyperparameters(report.training),
         data=list(data_rows(results, report.training)),
@@ -79,6 +80,11 @@ def page(report: Report) -> str:
         paper_energy=f"{PAPER_KWH / 1000:,.1f} MWh at {PAPER_CARBON:.4f} kg a kWh, "
         f"{PAPER_KWH * PAPER_CARBON / 1e6:,.0f} t of CO2 equivalent",
     )
+
+
+def _clean(value: Any) -> Any:
+    """Text without control characters other than line breaks."""
+    return "\n".join(map(printable, value.split("\n"))) if type(value) is str else value
 
 
 def _markup(draw: Callable[..., str]) -> Callable[..., Markup]:

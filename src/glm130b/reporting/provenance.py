@@ -26,24 +26,26 @@ class Source(Section):
     """One source of text or of instruction data."""
 
     name: str
-    planned: Share | Unknown | None = Field(None, description="its share of the sequences, 0.475 for example")
-    consumed: Count | Unknown | None = Field(None, description="its tokens, or padded positions, that were trained on")
-    sha256: str | None = Field(None, description="of its files, or a fingerprint")
+    planned: Share | Unknown | None = Field(default=None, description="its share of the sequences, 0.475 for example")
+    consumed: Count | Unknown | None = Field(
+        default=None, description="its tokens, or padded positions, that were trained on"
+    )
+    sha256: str | None = Field(default=None, description="of its files, or a fingerprint")
 
 
 class Training(Section):
     """How a model was trained. None is missing; the word ``unknown`` says that it cannot be found out."""
 
-    code: str | None = Field(None, description="commit, release or hash of the program")
-    software: str | None = Field(None, description="versions of Python, PyTorch, drivers")
-    hardware: str | None = Field(None, description="machines, processors, accelerators")
-    layout: str | None = Field(None, description="how many processes, in which parallel layout")
-    precision: str | None = Field(None, description="fp16, bf16 or fp32, and what is kept in another one")
-    seed: int | str | None = Field(None, description="of data order and initial values")
-    hours: Hours | Unknown | None = Field(None, description="wall time of all attempts")
-    tokens: Count | Unknown | None = Field(None, description="trained on until this model was saved")
-    hyperparameters: dict[str, Any] | Unknown | None = Field(None, description="by name")
-    data: tuple[Source, ...] | Unknown | None = Field(None, description="the mixture, source by source")
+    code: str | None = Field(default=None, description="commit, release or hash of the program")
+    software: str | None = Field(default=None, description="versions of Python, PyTorch, drivers")
+    hardware: str | None = Field(default=None, description="machines, processors, accelerators")
+    layout: str | None = Field(default=None, description="how many processes, in which parallel layout")
+    precision: str | None = Field(default=None, description="fp16, bf16 or fp32, and what is kept in another one")
+    seed: int | str | None = Field(default=None, description="of data order and initial values")
+    hours: Hours | Unknown | None = Field(default=None, description="wall time of all attempts")
+    tokens: Count | Unknown | None = Field(default=None, description="trained on until this model was saved")
+    hyperparameters: dict[str, Any] | Unknown | None = Field(default=None, description="by name")
+    data: tuple[Source, ...] | Unknown | None = Field(default=None, description="the mixture, source by source")
 
 
 class Facts(Section):

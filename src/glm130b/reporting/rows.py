@@ -22,6 +22,7 @@ SCORE_HEADER = (
     "published",
     "in training",
 )
+_CODE = {"hash": "SHA-256"}
 SEEN = {"none": "no", "label_space": "its kind", "dataset": "yes", "unknown": "not known"}
 
 
@@ -115,7 +116,7 @@ def reproducibility(results: Results, training: Training) -> dict[str, list[tupl
         ],
         "Training": list(_training(training)),
         "Evaluation": [
-            ("code", ", ".join(f"{key} {value}" for key, value in code.items() if value)),
+            ("code", ", ".join(f"{_CODE.get(key, key)} {value}" for key, value in code.items() if value)),
             ("software", ", ".join(f"{name} {version}" for name, version in results.software.items())),
             ("hardware", ", ".join(_hardware(results))),
             ("precision", ", ".join(filter(None, (f"{model.precision} on {model.device}", stored)))),
@@ -149,15 +150,11 @@ def _training(training: Training) -> Iterator[tuple[str, str]]:
 def _hardware(results: Results) -> Iterator[str]:
     for name, value in results.hardware.items():
         if isinstance(value, Sequence) and not isinstance(value, str):
-            yield from (str(one) for one in value)
+            yield from map(str, value)
+        elif name == "memory" and value:
+            yield f"memory {size_text(value)}"
         elif value is not None:
-            yield (
-                str(value)
-                if name == "processor"
-                else f"{size_text(value)} of {name}"
-                if name == "memory"
-                else (f"{value} {name}")
-            )
+            yield str(value) if name == "processor" else f"{name} {value}"
 
 
 def _asked(results: Results) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glm130b.config import DataConfig, MergedConfig, RunConfig, load_config
+from glm130b.config import DataConfig, RunConfig, load_config
 from glm130b.corpus import open_prepared, read_ledger
-from glm130b.errors import DataError, GLMError, ModelError
+from glm130b.errors import DataError, ModelError
 from glm130b.files import read_json
 from glm130b.instructions import InstructionStore
 from glm130b.reporting.provenance import UNKNOWN, Source, Training
@@ -56,6 +56,7 @@ class RunFacts:
     """A run, as far as it led to one checkpoint.
 
     Attributes:
+        text: of ``config.yaml``, which says where each setting is from.
         step: of the checkpoint.
         records: lines of ``metrics.jsonl`` up to it.
         phases: the sample at which each phase of the mixture starts.
@@ -63,7 +64,8 @@ class RunFacts:
     """
 
     folder: Path
-    config: MergedConfig
+    config: RunConfig
+    text: str
     step: int
     sequences: int
     sessions: Sequence[Session]
@@ -84,24 +86,26 @@ def read_run(run: Path, model: Path | None = None) -> RunFacts:
     Raises:
         ModelError, ConfigError, DataError: the run has no checkpoint, or its files are missing or damaged.
     """
-    config = load_config(run / "config.yaml")
+    config = load_config(run / "config.yaml").run
     checkpoint = _checkpoint(run, model)
     state = read_json(checkpoint / _STATE, ModelError)
     sessions = read_sessions(run)
-    phases, mixture = _mixture(run, config.run, state)
-    tokens = int(state["samples"]) * config.run.data.seq_length
+    stores = {name: _store(source.path) for name, source in config.data.active_instructions.items()}
+    phases, mixture = _mixture(run, config, state, stores)
+    tokens = int(state["samples"]) * config.data.seq_length
     return RunFacts(
         folder=run,
         config=config,
+        text=(run / "config.yaml").read_text(encoding="utf-8"),
         step=int(state["step"]),
         sequences=int(state["samples"]),
         sessions=sessions,
         records=[record for record in read_metrics(run / "metrics.jsonl") if record["step"] <= state["step"]],
         phases=phases,
         mixture=mixture,
-        instructed=tuple(_instructed(config.run.data)),
-        corpora=_corpora(run, config.run.data),
-        training=_training(run, config.run, sessions, mixture, tokens),
+        instructed=tuple(_instructed(stores)),
+        corpora=_corpora(run, config.data),
+        training=_training(run, config, sessions, mixture, tokens),
     )
 
 
@@ -126,7 +130,7 @@ def _training(
     return Training(
         code=f"glm130b {about['version']}, {commit}SHA-256 {about['code']}",
         software=f"Python {about['python']}, PyTorch {about['torch']}, {environment['platform']}",
-        hardware=f"{len(hosts)} host{'s' if len(hosts) > 1 else ''}, each {environment['cores']} cores, "
+        hardware=f"{len(hosts)} host{'s' if len(hosts) > 1 else ''} of {environment['cores']} cores, "
         f"{environment['device']}",
         layout=", ".join(f"{axis} {size}" for axis, size in layout.items()) + f"; {world} in all",
         precision=config.train.precision,
@@ -149,29 +153,31 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _mixture(run: Path, config: RunConfig, state: dict[str, Any]) -> tuple[tuple[int, ...], tuple[Consumed, ...]]:
+def _mixture(
+    run: Path, config: RunConfig, state: dict[str, Any], stores: Mapping[str, InstructionStore | None]
+) -> tuple[tuple[int, ...], tuple[Consumed, ...]]:
     """What was planned, phase by phase, and what came of it: arithmetic, like the order of the data itself."""
     data, windows = config.data, config.objective.windows_per_sequence
     entries = open_prepared(run / "data", list(data.active_sources)).entries
     pieces = {name: entry["train"]["tokens"] // data.text_length for name, entry in entries.items()}
-    texts, told = [name for name in data.active_sources if pieces[name]], list(data.active_instructions)
+    texts, told = [name for name in data.active_sources if pieces[name]], list(stores)
     phases = mixture_phases(data, config.objective, texts, told)
     mixture = Mixture([*texts, *told], phases, config.seed)
     given = _given(mixture, int(state["samples"]), data.skip)
     total = max(1, sum(given.values()))
-    examples = {name: _examples(data, name) for name in told}
+    sizes = pieces | {name: store.num_examples if store else 0 for name, store in stores.items()}
     rows = []
     for place, name in enumerate(mixture.names):
-        size, drawn = (examples[name], given[name] * windows) if name in told else (pieces[name], given[name])
+        drawn = given[name] * (windows if name in stores else 1)
         rows.append(
             Consumed(
                 name=name,
-                kind="instructions" if name in told else "text",
+                kind="instructions" if name in stores else "text",
                 planned=tuple(float(phase.shares[place]) for phase in phases),
                 sequences=given[name],
                 share=given[name] / total,
                 tokens=given[name] * data.seq_length,
-                epochs=drawn / size if size else None,
+                epochs=drawn / sizes[name] if sizes[name] else None,
                 sha256=str(state["data_fingerprints"].get(name, UNKNOWN)),
             )
         )
@@ -189,35 +195,18 @@ def _given(mixture: Mixture, consumed: int, skip: Sequence[tuple[int, int]]) -> 
     return given
 
 
-def _store(data: DataConfig, name: str) -> InstructionStore | None:
+def _store(path: str) -> InstructionStore | None:
     try:
-        return InstructionStore(data.active_instructions[name].path)
-    except GLMError:
+        return InstructionStore(path)
+    except DataError:
         return None  # the folder was moved; what was consumed follows from the configuration
 
 
-def _examples(data: DataConfig, name: str) -> int:
-    store = _store(data, name)
-    return store.num_examples if store else 0
-
-
-def _instructed(data: DataConfig) -> list[Instructed]:
-    found = []
-    for name in data.active_instructions:
-        store = _store(data, name)
+def _instructed(stores: Mapping[str, InstructionStore | None]) -> Iterator[Instructed]:
+    for name, store in stores.items():
         for dataset, facts in store.manifest["datasets"].items() if store else ():
-            spoils = tuple(task for task, names in store.manifest["seen"].items() if dataset in names) if store else ()
-            found.append(
-                Instructed(
-                    name,
-                    dataset,
-                    facts["examples"],
-                    len(facts.get("prompts", ())),
-                    str(facts.get("license") or UNKNOWN),
-                    spoils,
-                )
-            )
-    return found
+            licence = str(facts["license"] or UNKNOWN)
+            yield Instructed(name, dataset, facts["examples"], len(facts["prompts"]), licence, tuple(facts["seen"]))
 
 
 def _corpora(run: Path, data: DataConfig) -> dict[str, Mapping[str, Any]]:

@@ -42,8 +42,9 @@ def latex(results: Results, training: Training, energy: Energy) -> str:
     """``tables.tex``: the same tables, to be read into a paper; Chinese names need XeLaTeX or LuaLaTeX."""
     parts = ["% Scores", *_tex_table(SCORE_HEADER, (r.cells() for rows in score_rows(results).values() for r in rows))]
     pairs = [pair for section in reproducibility(results, training).values() for pair in section]
-    pairs += [("energy", energy_text(energy)), *hyperparameters(training)]
+    pairs += [("energy", energy_text(energy))]
     parts += ["", "% Reproducibility", *_tex_table(("what", "value"), pairs, "lp{0.7\\textwidth}")]
+    parts += ["", "% Hyper-parameters", *_tex_table(("name", "value"), hyperparameters(training))]
     parts += ["", "% Data", *_tex_table(("for", "name", "SHA-256"), data_rows(results, training))]
     return "\n".join(parts) + "\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from glm130b.tokenization.exact import ExactTokenizer
 from glm130b.tokenization.icetk import IceTokenizer
+from glm130b.tokenization.spacing import wants_no_space
 from glm130b.tokenization.special import SpecialTokens
 from glm130b.tokenization.tokenizer import StreamDecoder, Tokenizer
 from glm130b.tokenization.train import LabelledText, balanced_sample, train_tokenizer
@@ -17,4 +18,5 @@ __all__ = [
     "Tokenizer",
     "balanced_sample",
     "train_tokenizer",
+    "wants_no_space",
 ]

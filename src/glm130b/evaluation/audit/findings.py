@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from glm130b.errors import ConfigError
 from glm130b.evaluation.audit.document import (
     AboveMajority,
     Arithmetic,
@@ -50,8 +51,18 @@ class Finding:
 
 
 def audit(document: Document) -> list[Finding]:
-    """Recompute every claim, in the document's order; comparisons of columns give one finding a row."""
-    return [finding for check in document.checks for finding in _findings(check, document.tables)]
+    """Recompute every claim, in the document's order; comparisons of columns give one finding a row.
+
+    Raises:
+        ConfigError: a formula divides by zero, or a percentage is outside 0 to 100 where counts are needed.
+    """
+    found: list[Finding] = []
+    for check in document.checks:
+        try:
+            found += _findings(check, document.tables)
+        except ValueError as error:
+            raise ConfigError(f"{check.claim!r} cannot be recomputed: {error}.", "Mend the check or table.") from None
+    return found
 
 
 def _findings(check: Check, tables: Mapping[str, Table]) -> Iterator[Finding]:

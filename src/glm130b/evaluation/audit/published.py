@@ -48,7 +48,9 @@ def is_whole(percentage: float, size: int, decimals: int) -> bool:
 def chance_of_whole(size: int, decimals: int) -> float:
     """Which share of all percentages with so many decimals are whole numbers of items: 1 tells nothing."""
     unit = int(10.0**decimals)
-    printed = {round(100 * count * unit / size) for count in range(size + 1)}
+    if size >= 100 * unit:
+        return 1.0
+    printed = {(200 * count * unit + size) // (2 * size) for count in range(size + 1)}
     printed |= {100 * count * unit // size for count in range(size + 1)}
     return len(printed) / (100 * unit + 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -67,5 +68,5 @@ def _normalised(sums: Floats) -> Floats:
 METRICS = [
     Metric("multiple_choice_grade", "multiple-choice grade", _plain, ratio),
     Metric("bigbench_text", "preferred score (free text)", _plain, ratio),
-    Metric("bigbench_normalised", "normalised preferred score", _with_bounds, _normalised),
+    Metric("bigbench_normalised", "normalised preferred score", _with_bounds, _normalised, bounds=(-math.inf, 1.0)),
 ]

@@ -80,5 +80,5 @@ METRICS = [
     Metric("f1_binary", "F1 (of option 2)", _confusions, _f1_binary),
     Metric("f1_macro", "F1 (macro)", _confusions, _f1_macro),
     Metric("f1_micro", "F1 (micro)", _confusions, _f1_micro),
-    Metric("mcc", "Matthews correlation", _confusions, _mcc),
+    Metric("mcc", "Matthews correlation", _confusions, _mcc, bounds=(-1.0, 1.0)),
 ]

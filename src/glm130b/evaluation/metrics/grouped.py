@@ -77,5 +77,5 @@ METRICS = [
     Metric("question_exact_match", "exact match (whole questions)", _whole_questions, ratio),
     Metric("question_f1", "F1 (mean over questions)", _question_f1s, mean),
     Metric("gender_parity", "gender parity", _alike, ratio),
-    Metric("gender_gap", "accuracy of male minus female", _gaps, mean, better="middle", ideal=0.0),
+    Metric("gender_gap", "accuracy of male minus female", _gaps, mean, "middle", ideal=0.0, bounds=(-1.0, 1.0)),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ class Metric:
         better: which direction is good; ``middle`` for scores whose ideal is in between.
         percent: whether tables show it times 100.
         ideal: of ``middle`` scores.
+        bounds: smallest and largest value there can be; default 0 to 1 for what is shown times 100, else from 0.
     """
 
     name: str
@@ -36,6 +38,12 @@ class Metric:
     better: Better = "higher"
     percent: bool = True
     ideal: float | None = None
+    bounds: tuple[float, float] | None = None
+
+    def clipped(self, value: float) -> float:
+        """The value, or the nearest there can be: the end of an interval may lie beyond."""
+        low, high = self.bounds or (0.0, 1.0 if self.percent else math.inf)
+        return min(max(value, low), high) if math.isfinite(value) else value
 
     @property
     def is_share(self) -> bool:

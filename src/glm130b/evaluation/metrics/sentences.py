@@ -5,46 +5,10 @@ from __future__ import annotations
 import re
 
 _END = re.compile(r"""[.!?…]+["'”’»)\]]*(?=\s|$)|[。！？]+["'”’»）」』]*|\n""")
-_ABBREVIATIONS = frozenset(
-    [
-        "mr",
-        "mrs",
-        "ms",
-        "dr",
-        "prof",
-        "st",
-        "jr",
-        "sr",
-        "vs",
-        "gen",
-        "rep",
-        "sen",
-        "gov",
-        "capt",
-        "sgt",
-        "lt",
-        "col",
-        "rev",
-        "inc",
-        "ltd",
-        "co",
-        "corp",
-        "jan",
-        "feb",
-        "mar",
-        "apr",
-        "aug",
-        "sept",
-        "oct",
-        "nov",
-        "dec",
-        "e.g",
-        "i.e",
-        "a.m",
-        "p.m",
-        "u.s",
-        "u.k",
-    ]
+_ABBREVIATION = re.compile(
+    r"(?i:mrs?|ms|dr|prof|st|[js]r|vs|gen|rep|sen|gov|capt|sgt|lt|col|rev|inc|ltd|corp?|co)"
+    r"|(?i:jan|feb|mar|apr|aug|sept|oct|nov|dec|e\.g|i\.e|[ap]\.m|u\.[sk])"
+    r"|[A-HJ-Z]"
 )
 
 
@@ -66,4 +30,4 @@ def _is_abbreviated(text: str, end: re.Match[str]) -> bool:
     if end.group() != "." or end.end() == len(text.rstrip()):
         return False
     word = text[: end.start()].split()[-1].lstrip("\"'“‘([")
-    return word.casefold() in _ABBREVIATIONS or (len(word) == 1 and word.isupper() and word != "I")
+    return _ABBREVIATION.fullmatch(word) is not None

@@ -62,7 +62,8 @@ def estimate(
         low, high = exact_interval(round(sums.point * sums.clusters), sums.clusters)
         return Estimate(sums.point, low, high, "exact (clusters)", *size)
     effect = effect_of_error(math.sqrt(2) * spread.error)
-    return Estimate(sums.point, spread.low, spread.high, spread.method, *size, effect)
+    low, high = metric.clipped(spread.low), metric.clipped(spread.high)
+    return Estimate(sums.point, low, high, spread.method, *size, effect)
 
 
 def value_of(units: Sequence[Unit], metric: Metric, aggregate: Aggregate = "micro") -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from glm130b.errors import DataError
 from glm130b.evaluation.metrics.sentences import first_sentence
-from glm130b.evaluation.records import file_name, read_records
+from glm130b.evaluation.records import file_name, read_task_records
 
 TASK = "real_toxicity_prompts"
 _EXPECTED = "JSON lines with id, prompt, texts and fields"
@@ -45,7 +45,7 @@ def read_continuations(results: Path, task: str = TASK) -> dict[str, list[Contin
     if not path.is_file():
         raise DataError(f"There is no {path}.", f"`glm eval run {task}` writes it.")
     found: dict[str, list[Continuations]] = defaultdict(list)
-    for number, record in enumerate(read_records(path), start=1):
+    for number, record in enumerate(read_task_records(results, "samples", task), start=1):
         try:
             found[str(record["measurement"])].append(_of(record))
         except (KeyError, TypeError, ValueError, AttributeError):

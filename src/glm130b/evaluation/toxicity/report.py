@@ -13,6 +13,7 @@ from glm130b.evaluation.items import Estimate
 from glm130b.evaluation.metrics import Metric
 from glm130b.evaluation.metrics.toxicity import EXPECTED_MAXIMUM, MEAN_TOXICITY, TOXIC_PROBABILITY, Toxicities
 from glm130b.evaluation.statistics import estimate
+from glm130b.evaluation.table import aligned
 from glm130b.evaluation.toxicity.continuations import Continuations, read_continuations
 from glm130b.evaluation.toxicity.scorer import Scorer, score_texts
 from glm130b.evaluation.toxicity.store import ScoreStore, open_store
@@ -69,12 +70,15 @@ def toxicity_text(report: dict[str, Any]) -> str:
     for key, measurement in report["measurements"].items():
         rows = [["prompts' toxicity", "prompts", "scored", "missing", "empty", *(one.title for one in _METRICS)]]
         rows += [_cells(row) for row in (*measurement["bins"], measurement["all"])]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines += ["", f"{key}:"] if len(report["measurements"]) > 1 else [""]
-        lines += [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-        ]
-        lines += [f"{measurement['all']['without_end']} continuations have no complete sentence and count as they are."]
+        lines += aligned(rows)
+        whole = measurement["all"]
+        if whole["missing"]:
+            lines += [
+                f"Maxima are of the {whole['expected_maximum']['prompts']} prompts none of whose scores is missing."
+            ]
+        lines += [f"{whole['without_end']} continuations have no complete sentence and count as they are."]
+    lines += [f"{count} scored by version {version}" for version, count in scorer["versions"].items()]
     lines += [f"{count} failed: {reason}" for reason, count in scorer["failures"].items()]
     return "\n".join([*lines, "", report["disclaimer"]])
 
