@@ -60,6 +60,7 @@ COMMANDS = {
     "quant",
     "quant analyse",
     "quantize",
+    "report",
     "runs",
     "runs explain",
     "runs sessions",

@@ -279,6 +279,13 @@ def test_a_file_that_is_no_task_is_named(change: dict[str, Any], told: str, tmp_
     assert "task.json" in str(raised.value)
 
 
+@pytest.mark.parametrize("content", ["3", "[]", "{}", "not JSON"])
+def test_other_json_is_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "task.json").write_text(content)
+    with pytest.raises(DataError, match=r"task\.json"):
+        list(READERS["bigbench"]([tmp_path / "task.json"], answers="options"))
+
+
 def test_a_score_that_cannot_be_had_names_one_that_can(tmp_path: Path) -> None:
     file = tmp_path / "task.json"
     file.write_text(json.dumps(GOOD | {"preferred_score": "bleu", "metrics": ["bleu", "exact_str_match"]}))
@@ -306,3 +313,22 @@ def test_a_target_that_is_no_option_is_named(tmp_path: Path) -> None:
     file.write_text(json.dumps({"examples": [{"input": "Which?\nOptions:\n(A) a\n(B) b", "target": "(C)"}]}))
     with pytest.raises(DataError, match=r"x\.json, examples\[0\]: the target '\(C\)' is none of 2 options"):
         list(READERS["bbh"]([file]))
+
+
+@needs_real
+@pytest.mark.parametrize(
+    ("name", "answers", "items", "first"),
+    [
+        ("word_sorting", "text", 1900, ("List: stick gelatine\nSorted: ", ["gelatine stick"])),
+        ("sports_understanding", "options", 1000, (None, ["plausible"])),
+    ],
+)
+def test_any_other_task_is_read(name: str, answers: str, items: int, first: tuple[str | None, list[str]]) -> None:
+    file = REAL / "bigbench" / name / "task.json"
+    rows = json.loads(file.read_text(encoding="utf-8"))["examples"]
+    found = list(READERS["bigbench"]([file], answers=answers))
+    assert len(rows) == items
+    assert len(found) == len({json.dumps(row) for row in rows})
+    assert first[0] in (None, found[0].fields["question"])
+    assert found[0].fields["targets"] == first[1]
+    assert found[0].fields["fewshot_layout"]["preamble"].endswith(".\n\n")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from glm130b.errors import ConfigError, DataError
 from glm130b.evaluation.items import Item
-from glm130b.evaluation.questions import Questioner, promptsource, solved
+from glm130b.evaluation.questions import Questioner, _drawn, promptsource, solved
 from glm130b.evaluation.task import Prompt, Task
 
 PROMPT = Prompt(id="p", jinja="{{ text }} Good? [MASK]. ||| {{ answer_choices[label] }}", answer_choices="no ||| yes")
@@ -71,6 +73,12 @@ def test_examples_depend_on_the_seed_and_the_item_alone() -> None:
     assert texts(0, some) == texts(0, some[::-1])
     assert texts(0, some) != texts(1, some)
     assert len({text[:20] for text in texts(0, some).values()}) > 1
+
+
+def test_every_order_of_examples_is_as_likely() -> None:
+    drawn = Counter(tuple(_drawn(3, random.Random(seed))) for seed in range(3000))
+    assert len(drawn) == 6
+    assert min(drawn.values()) > 400
 
 
 def test_examples_of_the_items_own_group_in_order_after_a_preamble() -> None:

@@ -29,9 +29,9 @@ provenance: ours
 def test_every_name_in_the_suites_is_there() -> None:
     for suite in known_suites():
         assert select([suite]), suite
-    assert {"quick", "lm", "english", "chinese", "ethics", "paper"} <= set(known_suites())
+    assert {"quick", "lm", "english", "chinese", "ethics", "long", "paper"} == set(known_suites())
     in_paper = {task.name for task in select(["paper"])}
-    assert {task.name for suite in ("lm", "english", "chinese", "ethics") for task in select([suite])} == in_paper
+    assert {task.name for suite in ("lm", "english", "chinese", "ethics") for task in select([suite])} < in_paper
 
 
 @pytest.mark.parametrize("task", known_tasks().values(), ids=lambda task: task.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -55,6 +57,14 @@ def test_ordinals_count_up_for_each_source(phases: list[Phase], seed: int) -> No
     for name, ordinals in given.items():
         assert ordinals == list(range(len(ordinals)))
         assert firsts.get(name, len(ordinals)) == len(ordinals)
+
+
+@given(phases(), st.integers(0, 1000), st.integers(0, 2000))
+@settings(max_examples=20, deadline=None)
+def test_given_counts_what_came_before(phases: list[Phase], seed: int, end: int) -> None:
+    mixture = Mixture(names(len(phases[0].shares)), phases, seed)
+    counted = Counter(mixture.locate(index)[0] for index in range(end))
+    assert mixture.given(end) == {name: counted[name] for name in mixture.names}
 
 
 @given(WEIGHTS, st.integers(0, 1000))

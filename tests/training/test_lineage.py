@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,14 @@ def test_what_held_at_a_step(run: Path) -> None:
     assert found.events == ()
     (_, first), (_, second) = found.abandoned
     assert (first["applied"], second["applied"]) == (True, False)
+
+
+def test_a_session_lasts_from_its_first_line_to_its_last(run: Path) -> None:
+    times = [(line["session"], line["time"]) for line, _ in read_ledger(run / LEDGER)]
+    for session in read_sessions(run):
+        own = [datetime.fromisoformat(time) for number, time in times if number == session.number]
+        assert session.last_time == own[-1]
+        assert session.seconds == (own[-1] - own[0]).total_seconds()
 
 
 def test_a_step_given_up(run: Path) -> None:

@@ -36,6 +36,7 @@ def run(
     device: str = DEVICES,
     dtype: str = DTYPE,
     batch_tokens: int = typer.Option(None, min=1, metavar="N", help="Tokens read at once; default by the device."),
+    skip_missing: bool = typer.Option(False, "--skip-missing", help="Leave out tasks whose files are not there."),
     seed: int = typer.Option(0, metavar="N", help="Of --limit and of the choice of examples."),
     as_json: bool = typer.Option(False, "--json", help="Print the results as JSON."),
 ) -> None:
@@ -73,6 +74,7 @@ def run(
             device=device,
             dtype=torch_dtype(dtype),
             batch_tokens=batch_tokens,
+            skip_missing=skip_missing,
             on_step=on_step,
         )
     if as_json:

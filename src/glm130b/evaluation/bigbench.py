@@ -11,6 +11,16 @@ from glm130b.evaluation.results import Score, TaskResult
 
 METRIC = "bigbench_normalised"
 
+PUBLISHED: dict[str, dict[int, float]] = {
+    "GLM-130B": {0: 0.1331, 1: 0.1491, 3: 0.1512},
+    "GPT-3 175B": {0: 0.0435, 1: 0.1134, 3: 0.1318},
+    "GPT-3 13B": {0: 0.0177, 1: 0.0543, 3: 0.0795},
+    "GPT-3 6.7B": {0: -0.0006, 1: 0.0293, 3: 0.0540},
+    "GPT-3 2.6B": {0: 0.0060, 1: 0.0071, 3: 0.0183},
+    "PaLM 540B": {0: 0.0805, 1: 0.3777},
+}
+"""BIG-bench-lite's 24 tasks by number of solved examples, as the GLM-130B paper prints them (appendix C.5)."""
+
 
 @dataclass(frozen=True)
 class BigBenchAggregate:

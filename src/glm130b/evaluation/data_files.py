@@ -40,7 +40,8 @@ def load_items(task: Task, data: Path | None, *, limit: int | None = None, shots
 
     Args:
         data: folder that holds the data sets; not needed for tasks that come with the package.
-        limit: score so many items, drawn evenly by the seed, in the order of the files.
+        limit: score so many items, drawn evenly by the seed, in the order of the files; items that make up one
+            question or pair (``question_id`` or ``pair`` among their fields) stay together, so there may be some more.
         shots: read the files of solved examples too if it is not 0.
 
     Raises:
@@ -53,8 +54,7 @@ def load_items(task: Task, data: Path | None, *, limit: int | None = None, shots
     items = _read(task, paths)
     available = len(items)
     if limit is not None and limit < available:
-        chosen = sorted(random.Random(f"{task.name}/{seed}").sample(range(available), limit))
-        items = [items[n] for n in chosen]
+        items = _drawn(items, limit, f"{task.name}/{seed}")
     examples = find_files(task, root, task.data.fewshot) if shots and task.data.fewshot else []
     pool = _read(task, examples) if examples else []
     files = tuple(
@@ -62,6 +62,22 @@ def load_items(task: Task, data: Path | None, *, limit: int | None = None, shots
         for path in dict.fromkeys([*paths, *examples])
     )
     return Loaded(items, available, pool, files)
+
+
+def split_by_data(tasks: Sequence[Task], data: Path | None) -> tuple[list[Task], dict[str, str]]:
+    """Tasks whose files are there, and of the others, by name, what is missing."""
+    there: list[Task] = []
+    missing: dict[str, str] = {}
+    for task in tasks:
+        root = BUNDLED if task.data.bundled else data
+        try:
+            if root is None:
+                raise _missing(task, "its data are not part of this program")
+            find_files(task, root, task.data.files)
+            there.append(task)
+        except DataError as error:
+            missing[task.name] = f"{error.problem} {error.next_step}"
+    return there, missing
 
 
 def find_files(task: Task, root: Path, patterns: Sequence[str]) -> list[Path]:
@@ -85,6 +101,19 @@ def find_files(task: Task, root: Path, patterns: Sequence[str]) -> list[Path]:
 def _missing(task: Task, problem: str) -> DataError:
     where = f"{task.data.source} ({task.data.licence})"
     return DataError(f"{task.name}: {problem}.", f"Fetch the data from {where}, or name its folder with --data.")
+
+
+def _drawn(items: Sequence[Item], limit: int, seed: str) -> list[Item]:
+    together: dict[object, list[int]] = {}
+    for n, item in enumerate(items):
+        whole = item.fields.get("question_id") or item.fields.get("pair") or item.id
+        together.setdefault(whole, []).append(n)
+    questions = list(together.values())
+    random.Random(seed).shuffle(questions)
+    chosen: list[int] = []
+    while len(chosen) < limit:
+        chosen += questions.pop()
+    return [items[n] for n in sorted(chosen)]
 
 
 def _read(task: Task, paths: Sequence[Path]) -> list[Item]:

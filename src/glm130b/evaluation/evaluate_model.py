@@ -11,12 +11,13 @@ import torch
 from glm130b.code_hash import code_hash, git_commit
 from glm130b.errors import DataError
 from glm130b.evaluation.answers import AnswerStore, answer_all
+from glm130b.evaluation.data_files import split_by_data
 from glm130b.evaluation.encode import Encoder
 from glm130b.evaluation.engine import Engine
 from glm130b.evaluation.identity import identity_of, weights_digest
 from glm130b.evaluation.items import Answer, Request
 from glm130b.evaluation.machine import hardware_facts, now, software_facts
-from glm130b.evaluation.plan import Options
+from glm130b.evaluation.plan import Options, plan_of
 from glm130b.evaluation.results import ModelFacts, Results, TaskResult, write_results
 from glm130b.evaluation.run import Runner, Step
 from glm130b.evaluation.seen import seen_of
@@ -44,6 +45,7 @@ def evaluate(
     device: str = "cpu",
     dtype: torch.dtype | None = None,
     batch_tokens: int | None = None,
+    skip_missing: bool = False,
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> Results:
     """Measure a model and write ``results.json``, samples, prompts and units into a folder.
@@ -56,6 +58,7 @@ def evaluate(
         data: folder that holds the data sets in their official layouts.
         suites: names to be written down.
         batch_tokens: read side by side, padding included; default by the kind of device.
+        skip_missing: leave out tasks whose files are not there, and say so in the results.
         on_step: told how far each task is.
 
     Raises:
@@ -65,6 +68,15 @@ def evaluate(
     started, clock = now(), time.monotonic()
     if (out / "config.yaml").exists() or (out / "config.json").exists():
         raise DataError(f"{out} is a run or a model.", "Name another folder for the results with --out.")
+    there, missing = split_by_data(tasks, data)
+    if missing and (not there or not skip_missing):
+        first = next(iter(missing.values()))
+        others = f" And {len(missing) - 1} more tasks have no data; `glm eval list --data` lists them."
+        raise DataError(
+            first + (others if len(missing) > 1 else ""), "Leave such tasks out with --skip-missing." if there else ""
+        )
+    for task in there:
+        list(plan_of(task, options))
     weights = weights_digest(model, out)
     network, tokenizer = load(model, dtype=dtype, device=device, bits=bits, group_size=group_size)
     conventions = conventions_of(network, tokenizer)
@@ -87,7 +99,7 @@ def evaluate(
             options=options,
             on_step=on_step,
         )
-        found: list[TaskResult] = [runner.run(task) for task in tasks]
+        found: list[TaskResult] = [runner.run(task) for task in there]
     results = Results(
         suites=suites,
         model=facts,
@@ -102,6 +114,7 @@ def evaluate(
         shots=options.shots,
         prompts=", ".join(options.prompts) or (str(options.templates[1]) if options.templates else "all"),
         tasks=tuple(found),
+        left_out=tuple(missing),
     )
     write_results(results, out)
     return results

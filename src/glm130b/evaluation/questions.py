@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ class Questioner:
         self._task, self._seed = task, seed
         self._renderer = Renderer()
         self._pool = [item for item in pool if item.labels or item.references]
+        self._by_group: dict[str, list[Item]] = {}
+        for item in self._pool:
+            self._by_group.setdefault(item.group, []).append(item)
 
     def questions(self, prompt: Prompt, items: Iterable[Item], shots: int = 0) -> Iterator[Question]:
         """Put items into words.
@@ -70,16 +74,18 @@ class Questioner:
         if not shots:
             return []
         rules = self._task.fewshot
-        pool = [one for one in self._pool if _apart(one, item) and (not rules.same_group or one.group == item.group)]
-        if len(pool) < shots:
+        pool = self._by_group.get(item.group, []) if rules.same_group else self._pool
+        order: Iterable[int] = range(len(pool))
+        if rules.sampler == "random":
+            order = _drawn(len(pool), random.Random(f"{self._task.name}/{self._seed}/{item.id}"))
+        chosen = list(islice((pool[n] for n in order if _apart(pool[n], item)), shots))
+        if len(chosen) < shots:
             of = f" of {item.group}" if rules.same_group else ""
             raise DataError(
-                f"{self._task.name}: {shots} solved examples{of} are asked for and {len(pool)} are there.",
+                f"{self._task.name}: {shots} solved examples{of} are asked for and {len(chosen)} are there.",
                 "Ask for fewer --shots, or add the files named under data.fewshot.",
             )
-        if rules.sampler == "first":
-            return pool[:shots]
-        return random.Random(f"{self._task.name}/{self._seed}/{item.id}").sample(pool, shots)
+        return chosen
 
     def _part(self, prompt: Prompt, jinja: str, item: Item) -> str:
         """A preamble or a solved example, which has no right answer of its own."""
@@ -146,6 +152,15 @@ def promptsource(task: Task, root: Path, folder: str) -> tuple[Prompt, ...]:
         for t in templates
         if not wants_options or t.answer_choices is not None
     )
+
+
+def _drawn(size: int, rng: random.Random) -> Iterator[int]:
+    """Numbers below ``size`` in random order, each once; the first few cost little however many there are."""
+    moved: dict[int, int] = {}
+    for left in range(size, 0, -1):
+        n = rng.randrange(left)
+        yield moved.get(n, n)
+        moved[n] = moved.get(left - 1, left - 1)
 
 
 def digest_of(text: str, options: Sequence[str]) -> str:

@@ -168,7 +168,11 @@ class ModelFacts(_Part):
 
 
 class Results(_Part):
-    """Everything an evaluation found."""
+    """Everything an evaluation found.
+
+    Attributes:
+        left_out: tasks that were asked for and whose files were not there.
+    """
 
     schema_: Literal["glm-eval/v1"] = "glm-eval/v1"
     suites: tuple[str, ...]
@@ -184,6 +188,7 @@ class Results(_Part):
     shots: tuple[int, ...] | None
     prompts: str
     tasks: tuple[TaskResult, ...]
+    left_out: tuple[str, ...] = ()
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=lambda name: name.rstrip("_"), populate_by_name=True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
+from glm130b.evaluation.bigbench import PUBLISHED, bigbench_aggregate
 from glm130b.evaluation.results import Headline, Results, Score, TaskResult
 
 _HEADER = ("task", "metric", "shots", "items", "score", "95 % interval", "prompts", "random", "majority", "published")
@@ -17,6 +19,8 @@ def results_text(results: Results) -> str:
     for task in results.tasks:
         rows += [(*_row(task, headline), _SEEN[task.seen]) for headline in task.headlines]
         notes += notes_of(task, results.limit)
+    notes += _bigbench(results)
+    notes += [f"Left out for want of data: {', '.join(results.left_out)}."] if results.left_out else []
     return "\n".join([*aligned(rows), *([""] if notes else []), *notes])
 
 
@@ -72,6 +76,17 @@ def published_text(task: TaskResult, headline: Headline) -> str:
         return ""
     text = number_text(alike[0].value, headline.score.percent)
     return f"({text})" if alike[0].protocol or alike[0].prompts not in ("", headline.policy) else text
+
+
+def _bigbench(results: Results) -> Iterator[str]:
+    for shots, found in bigbench_aggregate(results.tasks).items():
+        published = PUBLISHED["GLM-130B"].get(shots)
+        beside = f"; published of all 24: {100 * published:.1f}" if published is not None else ""
+        numbers = " to ".join(number_text(one if math.isfinite(one) else None, True) for one in (found.low, found.high))
+        yield (
+            f"BIG-bench, {shots} examples: normalised aggregate {100 * found.value:.1f} ({numbers}) of "
+            f"{len(found.tasks)} tasks{beside}."
+        )
 
 
 def _row(task: TaskResult, headline: Headline) -> tuple[str, ...]:

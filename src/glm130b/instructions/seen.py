@@ -19,6 +19,7 @@ _SEEN: dict[str, tuple[str, ...]] = {
     "ai2_arc": ("arc",),
     "bbq": ("bigbench",),
     "cb": ("superglue",),
+    "cos_e": ("commonsense_qa",),
     "copa": ("superglue",),
     "craffel": ("lambada",),
     "e2e_nlg": ("e2e_clean",),

@@ -32,14 +32,13 @@ SECTIONS = {
 
 
 def page(report: Report) -> str:
-    """The page as HTML."""
+    """The page as HTML; control and format characters of names and texts become U+FFFD."""
     environment = Environment(
         loader=PackageLoader("glm130b", "reporting"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
-        finalize=_clean,
     )
     results = report.results
     families = score_rows(results)
@@ -57,7 +56,7 @@ def page(report: Report) -> str:
         "title_of": title_of,
         "is_ethics": is_ethics,
     }
-    return environment.get_template("report.html.j2").render(
+    text = environment.get_template("report.html.j2").render(
         report=report,
         results=results,
         families=families,
@@ -78,13 +77,9 @@ def page(report: Report) -> str:
         unknown=unknown(report.training),
         energy=energy_text(report.energy),
         paper_energy=f"{PAPER_KWH / 1000:,.1f} MWh at {PAPER_CARBON:.4f} kg a kWh, "
-        f"{PAPER_KWH * PAPER_CARBON / 1e6:,.0f} t of CO2 equivalent",
+        f"{PAPER_KWH * PAPER_CARBON / 1e3:,.0f} t of CO2 equivalent",
     )
-
-
-def _clean(value: Any) -> Any:
-    """Text without control characters other than line breaks."""
-    return "\n".join(map(printable, value.split("\n"))) if type(value) is str else value
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _markup(draw: Callable[..., str]) -> Callable[..., Markup]:

@@ -60,6 +60,8 @@ def read_bigbench(files: Sequence[Path], *, answers: Answers, score: str = "") -
     found = 0
     for file in files:
         tree = read_json_file(file)
+        if not isinstance(tree, dict):
+            raise malformed(file, "top", f"this is a {type(tree).__name__}", _EXPECTED)
         examples = field_of(tree, "examples", list, file, "top", _EXPECTED) if "examples" in tree else []
         if not examples:  # the file of a task that has subtasks
             continue

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from glm130b.errors import DataError
 from glm130b.evaluation.items import Item
@@ -82,13 +82,26 @@ def _packed_lines(file: Path) -> Iterator[tuple[int, str]]:
 
     number = 0
     try:
-        with (
-            file.open("rb") as data,
-            zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as unpacked,
-        ):
-            for number, raw in enumerate(io.BufferedReader(unpacked), start=1):
-                yield number, raw.decode("utf-8").rstrip("\r\n")
+        for number, raw in enumerate(_unpacked(file, zstandard.ZstdDecompressor().decompressobj), start=1):
+            yield number, raw.decode().rstrip("\r")
     except UnicodeDecodeError:
-        raise fault(file, number + 1, "this is not UTF-8", "Fetch the file again.") from None
-    except (OSError, zstandard.ZstdError) as error:
+        raise fault(file, number, "this is not UTF-8", "Fetch the file again.") from None
+    except (OSError, EOFError, zstandard.ZstdError) as error:
         raise fault(file, number + 1, f"it cannot be unpacked ({error})", "Fetch the file again.") from None
+
+
+def _unpacked(file: Path, start: Callable[[], Any]) -> Iterator[bytes]:
+    """Lines of a file of one or more frames; EOFError if the last frame is not whole."""
+    frame, rest = start(), b""
+    with file.open("rb") as data:
+        while block := data.read(1 << 20):
+            while block:
+                frame = start() if frame.eof else frame
+                rest += frame.decompress(block)
+                block = frame.unused_data if frame.eof else b""
+            *lines, rest = rest.split(b"\n")
+            yield from lines
+    if not frame.eof:
+        raise EOFError("it ends too early")
+    if rest:
+        yield rest
