@@ -144,6 +144,17 @@ def test_what_a_reader_must_not_miss(report: Report) -> None:
     assert "442.4 MWh at 0.5810 kg a kWh, 257 t" in found.text
 
 
+def test_what_is_not_there_is_told(tmp_path: Path, facts: Path) -> None:
+    task, units = task_of("one", (0.5,))
+    gaps = tuple(it.model_copy(update={"missing": 3}) for it in task.measurements)
+    write(tmp_path / "eval", [(task.model_copy(update={"measurements": gaps}), units)], left_out=("pile", "mmlu"))
+    report = gather(tmp_path / "eval", facts=facts, energy="unknown")
+    found = Page(page(report))
+    assert "Left out for want of data: pile, mmlu." in found.text
+    assert "one: 3 answers are missing" in found.text
+    assert "left out for want of data pile, mmlu" in markdown("A", report.results, report.training, report.energy)
+
+
 def test_sections_without_content_are_left_out(tmp_path: Path, facts: Path) -> None:
     write(tmp_path / "eval", [task_of("one", (0.5,))])
     found = Page(page(gather(tmp_path / "eval", facts=facts, energy="unknown")))

@@ -73,6 +73,12 @@ def test_the_unknown_is_said(folder: Path, tmp_path: Path) -> None:
     assert report.energy.kwh is None
 
 
+def test_the_file_in_the_documentation_is_complete(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
+    example = text.partition("```yaml\n")[2].partition("```")[0]
+    assert missing(read_facts(facts_file(tmp_path, example))) == []
+
+
 def test_facts_do_not_contradict_the_run() -> None:
     known = Training(seed=5, precision="fp32")
     assert merged(known, Training(precision="fp32", code="x")) == Training(seed=5, precision="fp32", code="x")

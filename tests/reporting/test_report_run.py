@@ -139,7 +139,7 @@ def test_a_model_made_from_a_checkpoint(trained: Path, tmp_path: Path) -> None:
     report = gather(results, energy="1", run=trained)
     assert report.run is not None
     assert (report.run.step, report.is_checkpoint) == (8, False)
-    assert "none of this run’s checkpoints" in page(report)
+    assert "none of the checkpoints that this run has now" in page(report)
 
 
 def write_other(folder: Path, run: Path) -> Path:

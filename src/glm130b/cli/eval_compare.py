@@ -13,6 +13,7 @@ def compare(
     first: Path = typer.Argument(metavar="A", help="A folder of results."),
     second: Path = typer.Argument(metavar="B", help="Another, of the same items."),
     names: list[str] = typer.Option([], "--task", metavar="NAME", help="Only this task; may be repeated."),
+    every_metric: bool = typer.Option(False, "--every-metric", help="Not only each task's first."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Say on which tasks two results differ.
@@ -24,7 +25,7 @@ def compare(
     from glm130b.evaluation import aligned, compare_results, number_text, read_results
 
     names_of = [read_results(folder).model.path for folder in (first, second)]
-    rows = compare_results(first, second, tasks=names)
+    rows = compare_results(first, second, tasks=names, every_metric=every_metric)
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], ensure_ascii=False, indent=2))
         return

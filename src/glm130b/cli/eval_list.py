@@ -14,7 +14,7 @@ DATA = typer.Option(
 
 
 def list_tasks(
-    names: list[str] = typer.Argument(None, metavar="[NAME]...", help="Tasks, families or suites; default all."),
+    names: list[str] = typer.Argument(None, metavar="[NAMES]", help="Tasks, families or suites; default all."),
     data: Path = DATA,
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:

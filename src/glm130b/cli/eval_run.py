@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from glm130b.model import Bits
 
 _LOG_SECONDS = 10.0
+_FEW = 20
 
 
 def run(
-    names: list[str] = typer.Argument(None, metavar="[NAME]...", help="Suites, families or tasks; default quick."),
+    names: list[str] = typer.Argument(None, metavar="[NAMES]", help="Suites, families or tasks; default quick."),
     model: Path = typer.Option(Path("runs/demo"), metavar="FOLDER", help="A run, a checkpoint or a model folder."),
     data: Path = DATA,
     out: Path = typer.Option(None, metavar="FOLDER", help="Results; default eval/ and the model's name."),
@@ -52,7 +53,7 @@ def run(
     if attention not in (None, "bidirectional", "unidirectional"):
         raise ConfigError(f"There is no attention {attention!r}.", "Use bidirectional or unidirectional.")
     tasks = select(names or ["quick"])
-    folder = out or Path("eval") / model.resolve().name
+    folder = out or Path("eval") / (model.resolve().name + (f"-int{bits}" if bits else ""))
     options = Options(
         limit=limit,
         shots=tuple(shots) or None,
@@ -136,7 +137,7 @@ def _progress(tasks: list[Task]) -> Iterator[Callable[[Step], None]]:
     )
     number, line = bar.add_task("", total=None, rate=""), time.monotonic()
     names = [task.name for task in tasks]
-    name, begun, first = "", 0.0, 0
+    name, begun, first = "", 0.0, 0.0
 
     def on_step(step: Step) -> None:
         nonlocal line, name, begun, first
@@ -146,11 +147,12 @@ def _progress(tasks: list[Task]) -> Iterator[Callable[[Step], None]]:
             bar.reset(number, total=step.total)
         rate = (step.done - first) / max(now - begun, 1e-9)
         place = f"{name} ({names.index(name) + 1} of {len(names)})"
-        bar.update(number, description=place, completed=step.done, total=step.total, rate=f"{rate:.1f} items/s")
+        bar.update(number, description=place, completed=step.done, total=step.total, rate=f"{rate:.3g} items/s")
         if not console.is_terminal and now - line > _LOG_SECONDS and first < step.done < step.total:
             line = now
             left = f", {(step.total - step.done) / rate:.0f} s left" if rate else ""
-            console.print(f"{place}: {step.done} of {step.total} items, {rate:.1f} items/s{left}")
+            done = f"{step.done:.2f}" if step.total < _FEW else f"{step.done:.0f}"
+            console.print(f"{place}: {done} of {step.total} items, {rate:.3g} items/s{left}")
 
     with bar:
         yield on_step

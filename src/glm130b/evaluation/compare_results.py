@@ -13,13 +13,14 @@ from glm130b.evaluation.results import read_results
 from glm130b.evaluation.table import title_of
 
 
-def compare_results(first: Path, second: Path, *, tasks: Sequence[str] = ()) -> list[Row]:
-    """Every headline that both results have, on the same wording and the same items, corrected for their number.
+def compare_results(first: Path, second: Path, *, tasks: Sequence[str] = (), every_metric: bool = False) -> list[Row]:
+    """The main metric of every task that both results have, on the same wording and items, corrected for their number.
 
     The wording is that of the first result's headline, so that neither side has the better of its wordings.
 
     Args:
         tasks: only these; default all that both have.
+        every_metric: all of a task's metrics and averages, not the first alone; each counts in the correction.
 
     Raises:
         DataError: they have nothing in common, or not the same items.
@@ -32,6 +33,9 @@ def compare_results(first: Path, second: Path, *, tasks: Sequence[str] = ()) -> 
             continue
         units, other = read_units(first, task.name), read_units(second, task.name)
         for headline in task.headlines:
+            main = task.headlines[0]
+            if not every_metric and (headline.metric, headline.aggregate) != (main.metric, main.aggregate):
+                continue
             wording = headline.prompt or task.measurements[0].prompt
             key = f"{wording or '-'}/{headline.shots}/{headline.attention}"
             if key not in there[task.name]:

@@ -64,16 +64,20 @@ def load_items(task: Task, data: Path | None, *, limit: int | None = None, shots
     return Loaded(items, available, pool, files)
 
 
-def split_by_data(tasks: Sequence[Task], data: Path | None) -> tuple[list[Task], dict[str, str]]:
-    """Tasks whose files are there, and of the others, by name, what is missing."""
+def split_by_data(tasks: Sequence[tuple[Task, int]], data: Path | None) -> tuple[list[Task], dict[str, str]]:
+    """Tasks whose files are there, and of the others, by name, what is missing.
+
+    Args:
+        tasks: with the most solved examples that each of them is asked with.
+    """
     there: list[Task] = []
     missing: dict[str, str] = {}
-    for task in tasks:
+    for task, shots in tasks:
         root = BUNDLED if task.data.bundled else data
         try:
             if root is None:
                 raise _missing(task, "its data are not part of this program")
-            find_files(task, root, task.data.files)
+            find_files(task, root, [*task.data.files, *(task.data.fewshot if shots else ())])
             there.append(task)
         except DataError as error:
             missing[task.name] = f"{error.problem} {error.next_step}"

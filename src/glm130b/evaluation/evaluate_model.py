@@ -18,7 +18,7 @@ from glm130b.evaluation.identity import identity_of, weights_digest
 from glm130b.evaluation.items import Answer, Request
 from glm130b.evaluation.machine import hardware_facts, now, software_facts
 from glm130b.evaluation.plan import Options, plan_of
-from glm130b.evaluation.results import ModelFacts, Results, TaskResult, write_results
+from glm130b.evaluation.results import FILE, ModelFacts, Results, TaskResult, read_results, write_results
 from glm130b.evaluation.run import Runner, Step
 from glm130b.evaluation.seen import seen_of
 from glm130b.evaluation.task import Task
@@ -50,8 +50,9 @@ def evaluate(
 ) -> Results:
     """Measure a model and write ``results.json``, samples, prompts and units into a folder.
 
-    Answers are kept in ``answers.jsonl`` there, which only grows: what was answered before, by the same weights in
-    the same precision to the same tokens, is not asked again.
+    Results of the same model with the same options that are in the folder stay there, but for the tasks measured
+    anew. Answers are kept in ``answers.jsonl`` there, which only grows: what was answered before, by the same weights
+    in the same precision to the same tokens, is not asked again.
 
     Args:
         model: a run, a checkpoint, a model folder or an official checkpoint.
@@ -62,21 +63,21 @@ def evaluate(
         on_step: told how far each task is.
 
     Raises:
-        DataError, ConfigError, ModelError, ResourceError: nothing is written, but for the answers so far.
+        DataError, ConfigError, ModelError, ResourceError: what was measured before is kept, as results that say that
+            they are not complete.
     """
     options = options or Options()
     started, clock = now(), time.monotonic()
     if (out / "config.yaml").exists() or (out / "config.json").exists():
         raise DataError(f"{out} is a run or a model.", "Name another folder for the results with --out.")
-    there, missing = split_by_data(tasks, data)
+    most_shots = [(task, max(shots for _, shots, _ in plan_of(task, options))) for task in tasks]
+    there, missing = split_by_data(most_shots, data)
     if missing and (not there or not skip_missing):
         first = next(iter(missing.values()))
         others = f" And {len(missing) - 1} more tasks have no data; `glm eval list --data` lists them."
         raise DataError(
             first + (others if len(missing) > 1 else ""), "Leave such tasks out with --skip-missing." if there else ""
         )
-    for task in there:
-        list(plan_of(task, options))
     weights = weights_digest(model, out)
     network, tokenizer = load(model, dtype=dtype, device=device, bits=bits, group_size=group_size)
     conventions = conventions_of(network, tokenizer)
@@ -99,25 +100,53 @@ def evaluate(
             options=options,
             on_step=on_step,
         )
-        found: list[TaskResult] = [runner.run(task) for task in there]
-    results = Results(
-        suites=suites,
-        model=facts,
-        code={"hash": code_hash(), "commit": git_commit()},
-        software=software_facts(),
-        hardware=hardware_facts(),
-        started=started,
-        finished=now(),
-        seconds=time.monotonic() - clock,
-        seed=options.seed,
-        limit=options.limit,
-        shots=options.shots,
-        prompts=", ".join(options.prompts) or (str(options.templates[1]) if options.templates else "all"),
-        tasks=tuple(found),
-        left_out=tuple(missing),
-    )
-    write_results(results, out)
+        prompts = ", ".join(options.prompts) or (str(options.templates[1]) if options.templates else "all")
+        chosen = options.seed, options.limit, options.shots, prompts
+        earlier = _earlier(out, facts, chosen)
+        kept = {task.name: task for task in earlier.tasks} if earlier else {}
+        before = earlier.seconds if earlier else 0.0
+        found: dict[str, TaskResult] = {}
+        for task in there:
+            found[task.name] = runner.run(task)
+            results = Results(
+                suites=tuple(dict.fromkeys([*(earlier.suites if earlier else ()), *suites])),
+                model=facts,
+                code={"hash": code_hash(), "commit": git_commit()},
+                software=software_facts(),
+                hardware=hardware_facts(),
+                started=started,
+                finished=now(),
+                seconds=before + time.monotonic() - clock,
+                seed=options.seed,
+                limit=options.limit,
+                shots=options.shots,
+                prompts=prompts,
+                tasks=tuple((kept | found).values()),
+                left_out=tuple(missing),
+                complete=len(found) == len(there),
+            )
+            write_results(results, out)
     return results
+
+
+def _earlier(
+    out: Path, model: ModelFacts, chosen: tuple[int, int | None, tuple[int, ...] | None, str]
+) -> Results | None:
+    """Results in the folder that new ones belong to: of the same model, with the same options.
+
+    Raises:
+        DataError: they are another model's.
+    """
+    if not (out / FILE).exists():
+        return None
+    earlier = read_results(out)
+    alike = ("weights", "tokenizer", "precision", "bits", "group_size", "conventions")
+    if any(getattr(earlier.model, name) != getattr(model, name) for name in alike):
+        raise DataError(
+            f"{out} holds results of another model, or of another precision.", "Name another folder with --out."
+        )
+    same = (earlier.seed, earlier.limit, earlier.shots, earlier.prompts) == chosen
+    return earlier if same else None
 
 
 def _facts(

@@ -172,6 +172,8 @@ class Results(_Part):
 
     Attributes:
         left_out: tasks that were asked for and whose files were not there.
+        seconds: of this run and of those before whose results are here too.
+        complete: whether the run came to its end; results are written after each task.
     """
 
     schema_: Literal["glm-eval/v1"] = "glm-eval/v1"
@@ -189,6 +191,7 @@ class Results(_Part):
     prompts: str
     tasks: tuple[TaskResult, ...]
     left_out: tuple[str, ...] = ()
+    complete: bool = True
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=lambda name: name.rstrip("_"), populate_by_name=True

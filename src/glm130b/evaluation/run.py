@@ -25,10 +25,10 @@ _CHUNK = 1024
 
 @dataclass(frozen=True)
 class Step:
-    """How far a task is: ``done`` of ``total`` questions, of which the model answers one by one."""
+    """How far a task is: ``done`` of ``total`` questions; a part of a long document is a part of a question."""
 
     task: str
-    done: int
+    done: float
     total: int
 
 
@@ -162,4 +162,4 @@ class _Counter:
         return lambda done: self(before + done * share)
 
     def __call__(self, done: float) -> None:
-        self._on_step(Step(self._task, self._before + int(done), self._total))
+        self._on_step(Step(self._task, self._before + done, self._total))

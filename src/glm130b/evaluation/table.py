@@ -21,6 +21,7 @@ def results_text(results: Results) -> str:
         notes += notes_of(task, results.limit)
     notes += _bigbench(results)
     notes += [f"Left out for want of data: {', '.join(results.left_out)}."] if results.left_out else []
+    notes += [] if results.complete else ["The run was stopped before its end; the same command goes on."]
     return "\n".join([*aligned(rows), *([""] if notes else []), *notes])
 
 

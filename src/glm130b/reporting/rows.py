@@ -161,4 +161,5 @@ def _asked(results: Results) -> str:
     parts = [f"suites {', '.join(results.suites)}" if results.suites else "tasks by name", f"prompts {results.prompts}"]
     parts += [f"at most {results.limit:,} items of each task"] if results.limit is not None else []
     parts += [f"examples {', '.join(map(str, results.shots))}"] if results.shots is not None else []
+    parts += [f"left out for want of data {', '.join(results.left_out)}"] if results.left_out else []
     return "; ".join(parts)

@@ -12,31 +12,11 @@ from glm130b.corpus import open_prepared, read_ledger
 from glm130b.errors import DataError, ModelError
 from glm130b.files import read_json
 from glm130b.instructions import InstructionStore
+from glm130b.reporting.consumed import Consumed, read_mixture
 from glm130b.reporting.provenance import UNKNOWN, Source, Training
-from glm130b.samples import Mixture, mixture_phases, sample_number
 from glm130b.training import Record, Session, latest_checkpoint, read_metrics, read_sessions
 
 _STATE, _CORPUS_LEDGER = "training_state.json", "data_ledger.json"
-
-
-@dataclass(frozen=True)
-class Consumed:
-    """A row of the mixture: what was asked for of a source, and what the model was trained on.
-
-    Attributes:
-        planned: shares of the sequences, one a phase.
-        sequences: trained on; ``share`` is their share, ``tokens`` their length, padding included.
-        epochs: how often the source was gone through; None where its size is not known any more.
-    """
-
-    name: str
-    kind: str
-    planned: tuple[float, ...]
-    sequences: int
-    share: float
-    tokens: int
-    epochs: float | None
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -91,7 +71,7 @@ def read_run(run: Path, model: Path | None = None) -> RunFacts:
     state = read_json(checkpoint / _STATE, ModelError)
     sessions = read_sessions(run)
     stores = {name: _store(source.path) for name, source in config.data.active_instructions.items()}
-    phases, mixture = _mixture(run, config, state, stores)
+    phases, mixture = read_mixture(run, config, state, stores)
     tokens = int(state["samples"]) * config.data.seq_length
     return RunFacts(
         folder=run,
@@ -151,48 +131,6 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return leaves
-
-
-def _mixture(
-    run: Path, config: RunConfig, state: dict[str, Any], stores: Mapping[str, InstructionStore | None]
-) -> tuple[tuple[int, ...], tuple[Consumed, ...]]:
-    """What was planned, phase by phase, and what came of it: arithmetic, like the order of the data itself."""
-    data, windows = config.data, config.objective.windows_per_sequence
-    entries = open_prepared(run / "data", list(data.active_sources)).entries
-    pieces = {name: entry["train"]["tokens"] // data.text_length for name, entry in entries.items()}
-    texts, told = [name for name in data.active_sources if pieces[name]], list(stores)
-    phases = mixture_phases(data, config.objective, texts, told)
-    mixture = Mixture([*texts, *told], phases, config.seed)
-    given = _given(mixture, int(state["samples"]), data.skip)
-    total = max(1, sum(given.values()))
-    sizes = pieces | {name: store.num_examples if store else 0 for name, store in stores.items()}
-    rows = []
-    for place, name in enumerate(mixture.names):
-        drawn = given[name] * (windows if name in stores else 1)
-        rows.append(
-            Consumed(
-                name=name,
-                kind="instructions" if name in stores else "text",
-                planned=tuple(float(phase.shares[place]) for phase in phases),
-                sequences=given[name],
-                share=given[name] / total,
-                tokens=given[name] * data.seq_length,
-                epochs=drawn / sizes[name] if sizes[name] else None,
-                sha256=str(state["data_fingerprints"].get(name, UNKNOWN)),
-            )
-        )
-    return tuple(phase.start for phase in phases), tuple(rows)
-
-
-def _given(mixture: Mixture, consumed: int, skip: Sequence[tuple[int, int]]) -> dict[str, int]:
-    """Sequences of each source among the first ``consumed`` that were drawn."""
-    end = sample_number(consumed - 1, skip) + 1 if consumed else 0
-    given = mixture.given(end)
-    for first, last in skip:
-        if first < end:
-            before, after = mixture.given(first), mixture.given(last)
-            given = {name: count - after[name] + before[name] for name, count in given.items()}
-    return given
 
 
 def _store(path: str) -> InstructionStore | None:

@@ -15,7 +15,7 @@ TASK_FILE = "task.json"
 def metric_names(task: Task) -> dict[str, tuple[str, Aggregate]]:
     """Metric and kind of mean by the name the harness has for both."""
     return {
-        name if kind == "micro" else f"{name}_macro": (name, kind) for kind in aggregates(task) for name in task.metrics
+        name if kind == "micro" else f"{name}_macro": (name, kind) for name in task.metrics for kind in aggregates(task)
     }
 
 

@@ -200,10 +200,10 @@ def _facts(task: Task, loaded: Loaded, prompt: Prompt, shots: int, attention: At
 
 def _hooks(task: Task) -> str:
     if own_metric(task) is not None:
-        return _DATASET.format(purpose="", imports="\n")
+        return _DATASET.format(purpose="", imports="")
     text = _DATASET.format(
         purpose=", and scores by the metrics of the package glm130b",
-        imports="\nfrom glm130b.evaluation.harness.hooks import Scorer\n\n",
+        imports="\nfrom glm130b.evaluation.harness.hooks import Scorer\n",
     )
     lines = [f'{name} = _scorer.aggregation("{name}")' for name in metric_names(task)]
     return "\n".join([text, "", "_scorer = Scorer(FOLDER)", "process_results = _scorer.process_results", *lines, ""])

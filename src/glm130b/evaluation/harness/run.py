@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -12,6 +13,10 @@ import yaml
 
 from glm130b.errors import ConfigError
 from glm130b.files import write_whole
+
+_BOOTSTRAPS = 1000
+_ADVICE = "Custom kwargs can be passed"
+"""The harness gives it for every task whose lines a function reads, as exported ones' are."""
 
 SETTINGS = ("mask", "attention", "window", "scored")
 
@@ -68,6 +73,7 @@ def run_harness(
     from lm_eval.tasks import TaskManager
     from lm_eval.utils import handle_non_serializable
 
+    logging.getLogger("lm_eval.api.task").addFilter(_is_no_advice)
     manager = TaskManager(include_path=[*map(str, folders)] or None, include_defaults=not all(chosen))
     missing = [task for task in tasks if not manager.match_tasks([task])]
     if missing:
@@ -80,7 +86,7 @@ def run_harness(
         num_fewshot=shots,
         limit=limit,
         use_cache=str(out / "answers") if use_cache else None,
-        bootstrap_iters=0,
+        bootstrap_iters=_BOOTSTRAPS,
     )
 
     def text_of(value: Any) -> str:
@@ -128,3 +134,7 @@ def _local(folder: Path) -> dict[str, dict[str, Any]]:
 def _is_meant(name: str, tree: dict[str, Any], task: str) -> bool:
     tags = tree.get("tag") or []
     return any(fnmatch(one, task) for one in (name, *([tags] if isinstance(tags, str) else tags)))
+
+
+def _is_no_advice(record: logging.LogRecord) -> bool:
+    return _ADVICE not in record.getMessage()
