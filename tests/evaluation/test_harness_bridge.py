@@ -12,6 +12,7 @@ import pytest
 import torch
 from asking import FIXTURES, task_of
 from test_harness_export import EXPORTABLE, read_lines
+from toy import official
 
 from glm130b.config import ModelConfig
 from glm130b.errors import ConfigError, DataError
@@ -237,6 +238,16 @@ def test_what_greedy_decoding_writes_is_greedy(asked: tuple[Path, GLM], tokenize
         assert not other
         assert value == pytest.approx(answer.log_probs[best], abs=1e-5)
     assert found > 1
+
+
+def test_official_models_put_the_space_before_an_answer_themselves(
+    asked: tuple[Path, GLM], tokenizer: Tokenizer
+) -> None:
+    bridge = GLMHarness(official(asked[1]), tokenizer)
+    spaced, bare, own = bridge.loglikelihood(
+        instances("loglikelihood", ("The sky is", " blue"), ("The sky is", "blue"), ("The sky is", "  blue"))
+    )
+    assert spaced == bare != own
 
 
 def test_documents_are_read_in_the_authors_windows(asked: tuple[Path, GLM], tokenizer: Tokenizer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from glm130b.errors import DataError
 from glm130b.evaluation.data_files import load_items
 from glm130b.evaluation.items import Item, Predicted, Question, Written
 from glm130b.evaluation.metrics import METRICS
-from glm130b.evaluation.metrics.likelihood import PILE_SHARES, pile_average
+from glm130b.evaluation.metrics.likelihood import FEW_DOCUMENTS, PILE_SHARES, pile_average
 from glm130b.evaluation.modes import MODES
 from glm130b.evaluation.readers import READERS
 from glm130b.evaluation.registry import known_tasks
@@ -224,3 +225,20 @@ def test_one_nat_a_byte_is_known_bits_by_any_average() -> None:
 @pytest.mark.parametrize(("nats", "words", "expected"), [(10, 5, math.e**2), (0, 3, 1), (1e6, 2, math.exp(20))])
 def test_perplexity_is_by_word_and_ends_at_e_to_the_twentieth(nats: float, words: int, expected: float) -> None:
     assert value("word_perplexity", [predicted("a", nats, words)]) == pytest.approx(expected)
+
+
+def test_a_few_long_documents_are_measured_window_by_window() -> None:
+    windows = ((30.0, 20), (20.0, 20), (10.0, 10))
+    long = Predicted(question("long"), 60.0, tokens=50, words=100, bytes=500, windows=windows)
+    short = Predicted(question("short"), 5.0, tokens=4, words=3, bytes=20, windows=((5.0, 4),))
+    units = METRICS["word_perplexity"].units([long, short])
+    assert [(unit.id, unit.parts) for unit in units] == [
+        ("long@0", (30.0, 40.0)),
+        ("long@1", (20.0, 40.0)),
+        ("long@2", (10.0, 20.0)),
+        ("short", (5.0, 3.0)),
+    ]
+    whole = METRICS["word_perplexity"].value(np.array([[65.0, 103.0]]))
+    assert METRICS["word_perplexity"].value(np.array([np.sum([unit.parts for unit in units], axis=0)])) == whole
+    many = [replace(long, question=question(str(n))) for n in range(FEW_DOCUMENTS)]
+    assert len(METRICS["bits_per_byte"].units(many)) == FEW_DOCUMENTS

@@ -113,7 +113,8 @@ def test_lm() -> None:
     assert [request.counted for request in requests if isinstance(request, Predict)] == [63, 32, 6]
     answers = [Answer(log_probs=(-float(n),)) for n in (10, 20, 30)]
     outcome = way.outcome(task, asked, requests, answers)
-    assert outcome == Predicted(asked, 60.0, tokens=101, words=102, bytes=len(text))  # the empty word counts
+    windows = ((10.0, 63), (20.0, 32), (30.0, 6))
+    assert outcome == Predicted(asked, 60.0, 101, words=102, bytes=len(text), windows=windows)  # the empty word counts
     empty = Question(Item("doc", {"text": ""}), "", 0, "", (), "")
     assert way.ask(task, empty, "bidirectional", NUMBERS) == []
     assert way.outcome(task, empty, [], []) == Predicted(empty, 0.0, 0, 1, 0)

@@ -219,7 +219,7 @@ def test_results_survive_the_file_and_are_told_in_a_table(
     header, row, _, note = results_text(found).splitlines()
     assert header.split()[:3] == ["task", "metric", "shots"]
     assert " ".join(row.split()) == "own accuracy 0 40 70.0 53.5 to 83.4 median of 2: 70.0 to 70.0 50.0 50.0 50.0 SEEN"
-    assert note == "own: the files hold 40 items, the complete set 50."
+    assert note == "Not the complete set: own (40 of 50 items)."
     (tmp_path / "a" / "results.json").write_text('{"schema": "glm-eval/v0"}')
     with pytest.raises(DataError, match=r"results\.json is not a file of results: schema: "):
         read_results(tmp_path / "a")

@@ -137,7 +137,7 @@ def test_ethics_stand_out(report: Report) -> None:
 
 def test_what_a_reader_must_not_miss(report: Report) -> None:
     found = Page(page(report))
-    assert "clue/first: the files hold 60 items, the complete set 4,316." in found.text
+    assert "Not the complete set: clue/first (60 of 4,316 items)." in found.text
     assert "Not known of the training: software, seed, consumed of english, sha256 of english." in found.text
     assert "Estimated: 300 W, as given, times 1,441 hours" in found.text
     assert "432.3 kWh" in found.text
@@ -151,7 +151,7 @@ def test_what_is_not_there_is_told(tmp_path: Path, facts: Path) -> None:
     report = gather(tmp_path / "eval", facts=facts, energy="unknown")
     found = Page(page(report))
     assert "Left out for want of data: pile, mmlu." in found.text
-    assert "one: 3 answers are missing" in found.text
+    assert "Questions without an answer, left out: one (3)." in found.text
     assert "left out for want of data pile, mmlu" in markdown("A", report.results, report.training, report.energy)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def export_harness(
-    names: list[str] = typer.Argument(metavar="TASK...", help="Tasks, families or suites."),
+    names: list[str] = typer.Argument(metavar="TASKS", help="Tasks, families or suites."),
     out: Path = typer.Option(..., metavar="FOLDER", help="Gets a folder for each task."),
     data: Path = DATA,
     limit: int = typer.Option(None, min=1, metavar="N", help="So many items of each task, drawn evenly."),
@@ -51,7 +51,7 @@ def export_harness(
 
 
 def harness(
-    names: list[str] = typer.Argument(metavar="TASK...", help="Names, tags or patterns of the harness."),
+    names: list[str] = typer.Argument(metavar="TASKS", help="Names, tags or patterns of the harness."),
     out: Path = typer.Option(..., metavar="FOLDER", help="Results."),
     model: Path = typer.Option(Path("runs/demo"), metavar="FOLDER", help="A run, a checkpoint or a model folder."),
     folders: list[Path] = typer.Option(

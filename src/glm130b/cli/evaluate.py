@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
-from glm130b.cli import audit, eval_compare, eval_list, eval_run, eval_show, toxicity
+from glm130b.cli import audit, eval_compare, eval_harness, eval_list, eval_run, eval_show, toxicity
 from glm130b.cli.options import BITS, DEVICE, GROUP, Group, group_size
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ app.command(short_help="Show scores, and what was answered.")(eval_show.show)
 app.command(short_help="Say whether two results differ.")(eval_compare.compare)
 app.command(short_help="Recompute what published tables claim.")(audit.audit)
 app.command(short_help="Score the continuations that a run stored.")(toxicity.toxicity)
+app.command("export-harness", short_help="Write tasks for lm-evaluation-harness.")(eval_harness.export_harness)
+app.command(short_help="Run lm-evaluation-harness on a model.")(eval_harness.harness)
 
 
 @app.command()

@@ -155,13 +155,18 @@ class Written:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Mode ``lm``: the loss of one document, in nats, and what it is divided by."""
+    """Mode ``lm``: the loss of one document, in nats, and what it is divided by.
+
+    Attributes:
+        windows: nats and tokens of each of its windows.
+    """
 
     question: Question
     nats: float
     tokens: int
     words: int
     bytes: int
+    windows: tuple[tuple[float, int], ...] = ()
 
 
 @dataclass(frozen=True)

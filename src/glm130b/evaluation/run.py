@@ -126,7 +126,7 @@ class Runner:
         length = self.encoder.max_length
         adapted = []
         if task.window is not None and task.window > length:
-            adapted.append(f"windows of {length} tokens, not {task.window}: the model reads no more.")
+            adapted.append(f"windows of {length} tokens, not {task.window}; the model reads no more")
         return TaskResult(
             name=task.name,
             title=task.title,

@@ -15,14 +15,27 @@ _SEEN = {"none": "", "label_space": "kind seen", "dataset": "SEEN", "unknown": "
 def results_text(results: Results) -> str:
     """One row for each headline, with what guessing would score and what was published, and notes below."""
     rows: list[tuple[str, ...]] = [(*_HEADER, "in training")]
-    notes: list[str] = []
     for task in results.tasks:
         rows += [(*_row(task, headline), _SEEN[task.seen]) for headline in task.headlines]
-        notes += notes_of(task, results.limit)
-    notes += _bigbench(results)
-    notes += [f"Left out for want of data: {', '.join(results.left_out)}."] if results.left_out else []
-    notes += [] if results.complete else ["The run was stopped before its end; the same command goes on."]
+    notes = list(notes_of(results))
     return "\n".join([*aligned(rows), *([""] if notes else []), *notes])
+
+
+def notes_of(results: Results) -> Iterator[str]:
+    """What a reader of the table has to know, each once with the tasks it is true of."""
+    if results.limit is not None and any(task.items < task.available for task in results.tasks):
+        yield f"Of larger tasks {results.limit:,} items were drawn evenly (--limit)."
+    tasks_by_note: dict[str, list[str]] = {}
+    for task in results.tasks:
+        for note, detail in _about(task):
+            tasks_by_note.setdefault(note, []).append(task.name + (f" ({detail})" if detail else ""))
+    for note, names in tasks_by_note.items():
+        yield f"{note}: {', '.join(names)}."
+    yield from _bigbench(results)
+    if results.left_out:
+        yield f"Left out for want of data: {', '.join(results.left_out)}."
+    if not results.complete:
+        yield "The run was stopped before its end; the same command goes on."
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -39,7 +52,9 @@ def number_text(value: float | None, percent: bool) -> str:
 
 
 def interval_text(score: Score) -> str:
-    """The ends of the interval."""
+    """The ends of the interval, or a dash where there is too little for one."""
+    if score.low is None or score.high is None:
+        return "-"
     return f"{number_text(score.low, score.percent)} to {number_text(score.high, score.percent)}"
 
 
@@ -51,18 +66,18 @@ def title_of(headline: Headline) -> str:
     return ", ".join(parts)
 
 
-def notes_of(task: TaskResult, limit: int | None) -> Iterator[str]:
-    """What a reader of a task's row has to know."""
-    cut = sum(one.cut for one in task.measurements)
+def _about(task: TaskResult) -> Iterator[tuple[str, str]]:
+    """What a reader of a task's row has to know, as a note and its details."""
     if task.expects is not None and task.available != task.expects:
-        yield f"{task.name}: the files hold {task.available:,} items, the complete set {task.expects:,}."
-    if task.items < task.available and limit is not None:
-        yield f"{task.name}: {task.items:,} of {task.available:,} items, drawn evenly (--limit)."
-    yield from (f"{task.name}: {sentence}" for sentence in task.adapted)
-    if cut:
-        yield f"{task.name}: {cut:,} texts were too long and lost their beginning."
+        yield "Not the complete set", f"{task.available:,} of {task.expects:,} items"
+    for sentence in task.adapted:
+        yield "Done otherwise than the task says", sentence
+    if cut := sum(one.cut for one in task.measurements):
+        yield "Texts too long for the model, which lost their beginning", f"{cut:,}"
+    if missing := sum(one.missing for one in task.measurements):
+        yield "Questions without an answer, left out", f"{missing:,}"
     if any(headline.policy == "max" for headline in task.headlines):
-        yield f"{task.name}: the best of several prompts, chosen on the scored items themselves."
+        yield "The best of several prompts, chosen on the scored items themselves", ""
 
 
 def published_text(task: TaskResult, headline: Headline) -> str:

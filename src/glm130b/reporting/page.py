@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -63,7 +63,7 @@ def page(report: Report) -> str:
         anchors={task.name: f"task-{number}" for number, task in enumerate(results.tasks)},
         spread=[row for row in rows if row.headline.prompts > 1],
         sections=shown,
-        notes=list(_notes(report)),
+        notes=list(notes_of(report.results)),
         ethics=[task for task in results.tasks if is_ethics(task)],
         questions=sum(one.questions for task in results.tasks for one in task.measurements),
         seen=SEEN,
@@ -80,17 +80,6 @@ def page(report: Report) -> str:
         f"{PAPER_KWH * PAPER_CARBON / 1e3:,.0f} t of CO2 equivalent",
     )
     return "\n".join(map(printable, text.split("\n")))
-
-
-def _notes(report: Report) -> Iterator[str]:
-    results = report.results
-    if results.left_out:
-        yield f"Left out for want of data: {', '.join(results.left_out)}."
-    for task in results.tasks:
-        yield from notes_of(task, results.limit)
-        missing = sum(one.missing for one in task.measurements)
-        if missing:
-            yield f"{task.name}: {missing:,} answers are missing; they count neither for nor against the model."
 
 
 def _markup(draw: Callable[..., str]) -> Callable[..., Markup]:

@@ -10,6 +10,9 @@ import numpy as np
 from glm130b.evaluation.items import Predicted, Unit, Written
 from glm130b.evaluation.metrics.metric import Floats, Metric, ratio, unit_of
 
+FEW_DOCUMENTS = 20
+"""Fewer documents than these are measured window by window."""
+
 MOST_NATS = 20.0
 """Perplexities end at e^20, as in the authors' code."""
 
@@ -53,11 +56,31 @@ def pile_average(bits_per_byte: Floats) -> Floats:
 
 
 def _by_word(outcomes: Sequence[Predicted]) -> list[Unit]:
-    return [unit_of(outcome, outcome.nats, outcome.words) for outcome in outcomes]
+    return _stretches(outcomes, [outcome.words for outcome in outcomes])
 
 
 def _by_byte(outcomes: Sequence[Predicted]) -> list[Unit]:
-    return [unit_of(outcome, outcome.nats, outcome.bytes) for outcome in outcomes]
+    return _stretches(outcomes, [outcome.bytes for outcome in outcomes])
+
+
+def _stretches(outcomes: Sequence[Predicted], sizes: Sequence[int]) -> list[Unit]:
+    """Documents, or of a few long ones their windows, which alone can tell how sure their sum is.
+
+    A window gets its share of the document's words or bytes by its tokens. Windows that follow one another are taken
+    for independent, which a few hundred tokens of text nearly are.
+    """
+    if len(outcomes) >= FEW_DOCUMENTS:
+        return [unit_of(outcome, outcome.nats, size) for outcome, size in zip(outcomes, sizes, strict=True)]
+    units = []
+    for outcome, size in zip(outcomes, sizes, strict=True):
+        whole = unit_of(outcome, outcome.nats, size)
+        if len(outcome.windows) < 2:
+            units.append(whole)
+            continue
+        for n, (nats, tokens) in enumerate(outcome.windows):
+            name = f"{whole.id}@{n}"
+            units.append(Unit(name, name, whole.group, (nats, size * tokens / outcome.tokens)))
+    return units
 
 
 def _by_set(outcomes: Sequence[Predicted]) -> list[Unit]:

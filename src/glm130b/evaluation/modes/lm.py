@@ -26,6 +26,7 @@ def _outcome(task: Task, question: Question, requests: Sequence[Predict], answer
         tokens=sum(request.counted for request in requests),
         words=len(text.strip().split(" ")),
         bytes=len(text.encode()),
+        windows=tuple((-answer.log_probs[0], asked.counted) for asked, answer in zip(requests, answers, strict=True)),
     )
 
 
