@@ -3,47 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from glm130b.cli.eval_list import DATA
+from glm130b.cli.eval_options import ATTENTION, DATA, LIMIT, PROMPTS, SEED, SHOTS, TEMPLATES, options_of
 from glm130b.cli.options import BITS, DEVICES, DTYPE, GROUP, Group, group_size, torch_dtype
 
 if TYPE_CHECKING:
-    from glm130b.evaluation import Attention
+    pass
 
 
 def export_harness(
     names: list[str] = typer.Argument(metavar="TASKS", help="Tasks, families or suites."),
     out: Path = typer.Option(..., metavar="FOLDER", help="Gets a folder for each task."),
     data: Path = DATA,
-    limit: int = typer.Option(None, min=1, metavar="N", help="So many items of each task, drawn evenly."),
-    shots: list[int] = typer.Option([], min=0, metavar="K", help="Solved examples; may be repeated."),
-    prompts: list[str] = typer.Option([], "--prompt", metavar="ID", help="Only this wording; may be repeated."),
-    templates: str = typer.Option(
-        None, metavar="FOLDER:DATASET", help="Wordings of a PromptSource checkout instead of a task's own."
-    ),
-    attention: str = typer.Option(None, help="bidirectional or unidirectional; default as each task says."),
-    seed: int = typer.Option(0, metavar="N", help="Of --limit and of the choice of examples."),
+    limit: int = LIMIT,
+    shots: list[int] = SHOTS,
+    prompts: list[str] = PROMPTS,
+    templates: str = TEMPLATES,
+    attention: str = ATTENTION,
+    seed: int = SEED,
 ) -> None:
     """Write tasks as task folders of lm-evaluation-harness.
 
     Texts are written as a model reads them, solved examples and all. The harness scores them to the same numbers as
     `glm eval run`. Run them with `glm eval harness`, or from Python: see docs/harness.md.
     """
-    from glm130b.cli.eval_run import templates_of
-    from glm130b.evaluation import Options, select
+    from glm130b.evaluation import select
     from glm130b.evaluation.harness import export_task
 
-    options = Options(
-        limit=limit,
-        shots=tuple(shots) or None,
-        prompts=tuple(prompts),
-        templates=templates_of(templates),
-        attention=(cast("Attention", attention),) if attention else None,
-        seed=seed,
-    )
+    options = options_of(limit, shots, prompts, templates, attention, seed)
     for task in select(names):
         for name in export_task(task, out, data=data, options=options):
             typer.echo(name)

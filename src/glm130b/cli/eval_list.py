@@ -8,9 +8,7 @@ from pathlib import Path
 
 import typer
 
-DATA = typer.Option(
-    None, metavar="FOLDER", help="Holds the data sets, each in its official layout; see docs/evaluation.md."
-)
+from glm130b.cli.eval_options import DATA, TEMPLATES, one_task, options_of
 
 
 def list_tasks(
@@ -60,25 +58,17 @@ def prompts(
     item: int = typer.Option(0, min=0, metavar="N", help="Which item, counted from 0."),
     shots: int = typer.Option(None, min=0, metavar="K", help="Solved examples; default the task's."),
     only: str = typer.Option(None, "--prompt", metavar="ID", help="One wording; default all."),
-    templates: str = typer.Option(
-        None, metavar="FOLDER:DATASET", help="Wordings of a PromptSource checkout instead of the task's own."
-    ),
+    templates: str = TEMPLATES,
     seed: int = typer.Option(0, metavar="N", help="Of the choice of examples."),
 ) -> None:
     """Print an item as a model reads it, in every wording.
 
     The blank is where [MASK] stands, or at the end. The right option is marked.
     """
-    from glm130b.cli.eval_run import one_task, templates_of
-    from glm130b.evaluation import Options, asked_texts
+    from glm130b.evaluation import asked_texts
 
     chosen = one_task(task)
-    options = Options(
-        shots=None if shots is None else (shots,),
-        prompts=(only,) if only else (),
-        templates=templates_of(templates),
-        seed=seed,
-    )
+    options = options_of(None, [] if shots is None else [shots], [only] if only else [], templates, None, seed)
     for question, source in asked_texts(chosen, data, options, item):
         count = f", {question.shots} examples" if question.shots else ""
         typer.echo(f"--- {question.prompt or 'text'}{count} ({source}), item {question.item.id}")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
-from glm130b.cli.eval_list import DATA
+from glm130b.cli.eval_options import ATTENTION, DATA, LIMIT, PROMPTS, SEED, SHOTS, TEMPLATES, options_of
 from glm130b.cli.options import BITS, DEVICES, DTYPE, GROUP, Group, group_size, torch_dtype
 
 if TYPE_CHECKING:
-    from glm130b.evaluation import Attention, Step, Task
+    from glm130b.evaluation import Step, Task
     from glm130b.model import Bits
 
 _LOG_SECONDS = 10.0
@@ -25,20 +25,18 @@ def run(
     model: Path = typer.Option(Path("runs/demo"), metavar="FOLDER", help="A run, a checkpoint or a model folder."),
     data: Path = DATA,
     out: Path = typer.Option(None, metavar="FOLDER", help="Results; default eval/ and the model's name."),
-    limit: int = typer.Option(None, min=1, metavar="N", help="So many items of each task, drawn evenly."),
-    shots: list[int] = typer.Option([], min=0, metavar="K", help="Solved examples; may be repeated."),
-    prompts: list[str] = typer.Option([], "--prompt", metavar="ID", help="Only this wording; may be repeated."),
-    templates: str = typer.Option(
-        None, metavar="FOLDER:DATASET", help="Wordings of a PromptSource checkout instead of a task's own."
-    ),
-    attention: str = typer.Option(None, help="bidirectional or unidirectional; default as each task says."),
+    limit: int = LIMIT,
+    shots: list[int] = SHOTS,
+    prompts: list[str] = PROMPTS,
+    templates: str = TEMPLATES,
+    attention: str = ATTENTION,
     bits: int = BITS,
     group: Group | None = GROUP,
     device: str = DEVICES,
     dtype: str = DTYPE,
     batch_tokens: int = typer.Option(None, min=1, metavar="N", help="Tokens read at once; default by the device."),
     skip_missing: bool = typer.Option(False, "--skip-missing", help="Leave out tasks whose files are not there."),
-    seed: int = typer.Option(0, metavar="N", help="Of --limit and of the choice of examples."),
+    seed: int = SEED,
     as_json: bool = typer.Option(False, "--json", help="Print the results as JSON."),
 ) -> None:
     """Measure a model on suites or tasks.
@@ -47,21 +45,11 @@ def run(
     and a second run asks nothing twice. `glm eval show` looks into what was found, `glm eval compare` sets two
     models side by side, `glm report` makes a page of it.
     """
-    from glm130b.errors import ConfigError
-    from glm130b.evaluation import Options, evaluate, results_text, select
+    from glm130b.evaluation import evaluate, results_text, select
 
-    if attention not in (None, "bidirectional", "unidirectional"):
-        raise ConfigError(f"There is no attention {attention!r}.", "Use bidirectional or unidirectional.")
     tasks = select(names or ["quick"])
     folder = out or Path("eval") / (model.resolve().name + (f"-int{bits}" if bits else ""))
-    options = Options(
-        limit=limit,
-        shots=tuple(shots) or None,
-        prompts=tuple(prompts),
-        templates=templates_of(templates),
-        attention=(cast("Attention", attention),) if attention else None,
-        seed=seed,
-    )
+    options = options_of(limit, shots, prompts, templates, attention, seed)
     with _progress(tasks) as on_step:
         results = evaluate(
             tasks,
@@ -83,37 +71,6 @@ def run(
         return
     typer.echo(results_text(results))
     typer.echo(f"\nWritten to {folder}. Next: glm eval show {folder} TASK, glm report {folder}")
-
-
-def one_task(name: str) -> Task:
-    """The task of a name.
-
-    Raises:
-        ConfigError: there is none, or several.
-    """
-    from glm130b.errors import ConfigError
-    from glm130b.evaluation import select
-
-    tasks = select([name])
-    if len(tasks) != 1:
-        raise ConfigError(f"{name} is {len(tasks)} tasks.", f"Name one of {', '.join(task.name for task in tasks)}.")
-    return tasks[0]
-
-
-def templates_of(text: str | None) -> tuple[Path, str] | None:
-    """Where a PromptSource checkout is, and the dataset's folder in it.
-
-    Raises:
-        ConfigError: the two are not divided by a colon.
-    """
-    from glm130b.errors import ConfigError
-
-    if text is None:
-        return None
-    root, colon, dataset = text.rpartition(":")
-    if not (colon and root and dataset):
-        raise ConfigError(f"--templates {text} names no dataset.", "Write FOLDER:DATASET, such as templates:piqa.")
-    return Path(root), dataset
 
 
 @contextmanager

@@ -21,7 +21,10 @@ _DECISIONS = ("yes", "no", "maybe")
 
 @reader("ai2_choice")
 def read_ai2_choice(files: Sequence[Path]) -> Iterator[Item]:
-    """Questions as the Allen Institute publishes them: CommonsenseQA, OpenBookQA, ARC."""
+    """Questions as the Allen Institute publishes them: CommonsenseQA, OpenBookQA, ARC.
+
+    Where the right option is there twice, as in six questions of CommonsenseQA's dev set, either is right.
+    """
     for file in files:
         for number, line in read_lines(file):
             if not line.strip():
@@ -33,20 +36,19 @@ def read_ai2_choice(files: Sequence[Path]) -> Iterator[Item]:
             key = field_of(record, "answerKey", str, file, number, _AI2)
             if labels.count(key) != 1:
                 raise malformed(file, number, f"answerKey {key!r} is not one of {', '.join(labels)}", _AI2)
-            fields = {
-                "question": field_of(question, "stem", str, file, number, _AI2).strip(),
-                "choices": [field_of(choice, "text", str, file, number, _AI2).strip() for choice in choices],
-                "label": labels.index(key),
-            }
+            stem = field_of(question, "stem", str, file, number, _AI2).strip()
+            texts = [field_of(choice, "text", str, file, number, _AI2).strip() for choice in choices]
+            label = labels.index(key)
             name = field_of(record, "id", str, file, number, _AI2)
-            yield Item(name, fields, labels=(labels.index(key),))
+            yield Item(name, {"question": stem, "choices": texts, "label": label}, labels=_alike(texts, label))
 
 
 @reader("math_qa")
 def read_math_qa(files: Sequence[Path]) -> Iterator[Item]:
     """Problems with five options, which stand in one text; an option's letter may be there twice.
 
-    Some of these texts are the list of options as Python writes it.
+    Some of these texts are the list of options as Python writes it. An option that is the same as the right one is
+    right too.
     """
     for file in files:
         records = read_json_file(file)
@@ -62,7 +64,7 @@ def read_math_qa(files: Sequence[Path]) -> Iterator[Item]:
             problem = field_of(record, "Problem", str, file, place, _MATH).strip()
             fields = {"question": problem, "choices": choices, "label": label}
             group = record.get("category", "") if isinstance(record.get("category", ""), str) else ""
-            yield Item(f"{file.name}#{number}", fields, labels=(label,), group=group)
+            yield Item(f"{file.name}#{number}", fields, labels=_alike(choices, label), group=group)
 
 
 @reader("pubmed_qa")
@@ -81,6 +83,11 @@ def read_pubmed_qa(files: Sequence[Path]) -> Iterator[Item]:
             question = field_of(record, "QUESTION", str, file, name, _PUBMED).strip()
             fields = {"context": " ".join(contexts), "question": question, "label": label}
             yield Item(name, fields, labels=(label,))
+
+
+def _alike(choices: Sequence[str], label: int) -> tuple[int, ...]:
+    """Numbers of the options that read like the right one: no text tells them apart."""
+    return tuple(n for n, choice in enumerate(choices) if choice == choices[label])
 
 
 def _split_options(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def read_nli(
 
 @reader("superglue_copa")
 def read_copa(files: Sequence[Path]) -> Iterator[Item]:
-    """A premise and two causes or effects of it."""
+    """A premise and two causes or effects of it; ``clauses`` are these with a small first letter."""
     for record in _records(files, _COPA):
         kind, label = record.text("question"), record.get("label", int)
         if kind not in ("cause", "effect"):
@@ -70,7 +71,9 @@ def read_copa(files: Sequence[Path]) -> Iterator[Item]:
             raise record.fault(f"label is {label}")
         choices = [record.text("choice1"), record.text("choice2")]
         premise = record.text("premise")
-        yield record.item({"premise": premise, "question": kind, "choices": choices}, label, same=premise)
+        clauses = [text if re.match(r"I\b", text) else text[:1].lower() + text[1:] for text in choices]
+        fields = {"premise": premise, "question": kind, "choices": choices, "clauses": clauses}
+        yield record.item(fields, label, same=premise)
 
 
 @reader("superglue_multirc")
