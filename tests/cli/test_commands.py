@@ -131,5 +131,16 @@ def test_config_list_by_size(glm: Glm) -> None:
     assert lines[-1].split()[1:] == ["128,697.8", "M", "parameters"]
 
 
+def test_eval_list_says_which_data_are_there(glm: Glm, tmp_path: Path) -> None:
+    e2e = tmp_path / "e2e_clean" / "cleaned-data"
+    e2e.mkdir(parents=True)
+    (e2e / "test-fixed.csv").touch()
+    lines = glm("eval", "list", "quick", "e2e", "ptb", "--data", tmp_path).out.splitlines()
+    found = {line.split()[0]: line for line in lines[1:]}
+    assert all(line.endswith("1 file") for name, line in found.items() if name.startswith("quick/"))
+    assert "missing: there is no" in found["ptb"]
+    assert "devel-fixed.no-ol.csv" in found["e2e"], "of solved examples, which the task is run with"
+
+
 def test_version(glm: Glm) -> None:
     assert glm("--version").out == f"glm130b {glm130b.__version__}\n"

@@ -261,6 +261,8 @@ GOOD: dict[str, Any] = {
         ({"examples": [{"input": "a"}]}, "'target_scores' is missing"),
         ({"examples": [{"input": "a", "target_scores": {"x": 1}}]}, "there are 1 options"),
         ({"examples": [{"input": "a", "target_scores": {"x": "1", "y": "0"}}]}, "'x' is str"),
+        ({"examples": [{"input": "a", "target_scores": {"x": float("nan"), "y": 0}}]}, "is not finite"),
+        ({"examples": [{"input": "a", "target_scores": {"x": 10**400, "y": 0}}]}, "is not finite"),
         ({"preferred_score": None}, "'preferred_score' is NoneType"),
         ({"preferred_score": "bleu"}, "the score is bleu"),
         ({"output_regex": "("}, "no regular expression"),

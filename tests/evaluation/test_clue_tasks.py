@@ -96,6 +96,15 @@ def test_letters_go_with_the_number_of_options() -> None:
     assert re.search(r"Answer: \([A-D]$", shown[1])
 
 
+@pytest.mark.parametrize("name", ["clue/afqmc", "clue/cmnli", "clue/ocnli"])
+def test_a_sentence_that_becomes_a_question_loses_its_own_ending(name: str) -> None:
+    task = BY_NAME[name]
+    prompt = next(prompt for prompt in task.prompts if prompt.id == "between_en")
+    fields = {"sentence1": "水是冷的。", "sentence2": "水不热。", "label": 1}
+    (question,) = Questioner(task).questions(prompt, [Item("a", fields, labels=(1,))])
+    assert question.text == "水是冷的? [MASK], 水不热。"
+
+
 def test_an_idiom_is_asked_for_in_its_place() -> None:
     task = BY_NAME["fewclue/chid"]
     loaded = load_items(task, FIXTURES, shots=1)

@@ -96,6 +96,7 @@ def test_every_wording_renders_on_invented_data(name: str) -> None:
             assert len(set(question.options)) == len(question.options), question.options
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real data sets are not beside this checkout")
 @pytest.mark.parametrize("name", TASKS)
 def test_every_wording_renders_on_real_data(name: str) -> None:

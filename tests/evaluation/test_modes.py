@@ -152,6 +152,9 @@ def test_faults_name_task_and_item() -> None:
     task = make_task("generate", decode={"max_new_tokens": 10}, over_length="refuse")
     with pytest.raises(DataError, match=r"toy, item dev#1: .* room for 52"):
         MODES["generate"].ask(task, long, "bidirectional", NUMBERS)
+    pair = question(first="9", second=" ".join(["9"] * 70))
+    with pytest.raises(DataError, match=r"toy, item dev#1: A text has 70 tokens"):
+        MODES["pair"].ask(make_task("pair", prompts=()), pair, "bidirectional", NUMBERS)
 
 
 def test_every_mode_of_a_task_is_there() -> None:

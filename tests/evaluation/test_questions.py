@@ -136,3 +136,17 @@ def test_wordings_of_promptsource_take_the_place_of_ours(tmp_path: Path) -> None
     assert (only.id, only.provenance) == ("one", "promptsource")
     (question,) = Questioner(task()).questions(only, [item("q", 1)])
     assert question.options == ("no", "yes")
+
+
+@pytest.mark.parametrize(
+    ("choices", "answer", "label", "told"),
+    [
+        ("no", "answer_choices[0]", 0, "there are 1 options"),
+        ("no ||| yes", "answer_choices[0]", 2, "there are 2 options, and right is number 2"),
+        ("yes ||| no", "'no' if label == 0 else 'yes'", 0, "the wording's answer is 'no', and the item's is 'yes'"),
+    ],
+)
+def test_options_that_do_not_go_with_the_labels_are_told(choices: str, answer: str, label: int, told: str) -> None:
+    prompt = Prompt(id="p", jinja=f"{{{{ text }}}} ||| {{{{ {answer} }}}}", answer_choices=choices)
+    with pytest.raises(ConfigError, match=told):
+        next(Questioner(task()).questions(prompt, [item("Salt.", label)]))

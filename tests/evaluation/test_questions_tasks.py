@@ -61,11 +61,31 @@ def test_real_options_are_without_their_letters() -> None:
         choices = item.fields["choices"]
         assert len(choices) == 5
         assert all(choice and not choice.startswith(("a )", "b )", "c )", "d )", "e )")) for choice in choices)
-        assert "abcde"[item.labels[0]] == record["correct"]
+        assert record["correct"] in {"abcde"[label] for label in item.labels}
+        assert len({choices[label] for label in item.labels}) == 1
         twice += re.search(r"([a-e]) \) \1 \)", record["options"]) is not None
     assert twice == 49
     known = next(n for n, record in enumerate(records) if record["options"].startswith("a ) a ) 2 , b ) b ) 5"))
     assert items("math_qa", REAL)[known].fields["choices"][:2] == ["2", "5"]
+
+
+@needs_real
+@pytest.mark.parametrize(("name", "twice"), [("commonsenseqa", 6), ("math_qa", 11), ("openbookqa", 0)])
+def test_a_right_option_that_is_there_twice_is_right_twice(name: str, twice: int) -> None:
+    found = items(name, REAL)
+    assert sum(len(item.labels) > 1 for item in found) == twice
+    for item in found:
+        right = item.fields["choices"][item.fields["label"]]
+        assert item.labels == tuple(n for n, choice in enumerate(item.fields["choices"]) if choice == right)
+
+
+@pytest.mark.parametrize("name", ["natural_questions", "triviaqa", "webquestions"])
+def test_a_question_ends_with_one_question_mark(name: str) -> None:
+    task = known_tasks()[name]
+    for prompt in task.prompts:
+        for question in Questioner(task).questions(prompt, items(name)):
+            assert question.text.count(question.item.fields["question"].rstrip("?") + "?") == 1
+            assert "??" not in question.text
 
 
 @needs_real
@@ -97,7 +117,7 @@ def test_any_five_options_come_apart_again(
     file.write_text(json.dumps([record]))
     (item,) = READERS["math_qa"]([file])
     assert item.fields["choices"] == choices
-    assert item.labels == (3,)
+    assert item.labels == tuple(n for n, choice in enumerate(choices) if choice == choices[3])
 
 
 def test_layouts_of_one_set_agree() -> None:

@@ -63,6 +63,12 @@ def test_one_entry_may_stand_for_several(tmp_path: Path) -> None:
         ("provenance: ours", "provenance: ours\nanswer: 42", r"answer: Extra inputs are not permitted"),
         ("prompts: [{id", "prompts: [{id: p, jinja: x}, {id", r"two prompts have the same id"),
         ('mask: "[MASK]"', 'mask: "[MASK]"\nattention: [unidirectional]', r"needs mask: \[gMASK\]"),
+        ("metrics: [accuracy]", "metrics: [acuracy]", r"task set/a: there is no metric 'acuracy'\. There are accuracy"),
+        ("plain_choice", "plain_choise", r"task set/a: there is no reader 'plain_choise'\. There are plain_choice"),
+        ('"{each}.jsonl"', '"/{each}.jsonl"', r"data\.files\.0: String should match"),
+        ('"{each}.jsonl"', '""', r"data\.files\.0: String should match"),
+        ("each: [a, b]", "each: 5", r"`each` is no list"),
+        ("each_expects: {a: 3}", "each_expects: 3", r"`each` is no list, or what goes with it no mapping"),
         ("family: set", "family: [set", r"line \d+: this is not YAML"),
     ],
 )

@@ -18,7 +18,7 @@ from glm130b.evaluation.plan import plan_of
 from glm130b.evaluation.records import read_task_records, read_units
 from glm130b.evaluation.results import ModelFacts, Results, TaskResult, write_results
 from glm130b.evaluation.seen import Seen
-from glm130b.evaluation.table import results_text
+from glm130b.evaluation.table import published_text, results_text
 from glm130b.inference import Conventions
 from glm130b.tokenization import Tokenizer
 
@@ -211,6 +211,52 @@ def test_two_results_are_compared_item_by_item(own: Task, data: Path, tmp_path: 
     assert (row.tied, row.verdict) == (True, "A and B are alike on every item.")
 
 
+def test_other_data_wordings_or_a_half_written_folder_are_not_compared(
+    own: Task, data: Path, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    compared(own, data, tmp_path, tokenizer, (9, 5))
+    folders = tmp_path / "a", tmp_path / "b"
+    reworded = own.prompts[0].model_copy(update={"jinja": "So: {{ text }} [MASK]. ||| {{ choices[label] }}"})
+    other = own.model_copy(update={"prompts": (reworded, *own.prompts[1:])})
+    results(run(other, knows(tokenizer, 5), data, folders[1], tokenizer), folders[1])
+    with pytest.raises(DataError, match=r"own: short/0/bidirectional is not the same wording in both results\."):
+        compare_results(*folders)
+    (data / "own.jsonl").write_text((data / "own.jsonl").read_text().replace("is", "was"))
+    results(run(own, knows(tokenizer, 5), data, folders[1], tokenizer), folders[1])
+    with pytest.raises(DataError, match=r"own: own\.jsonl is not the same file in both results\."):
+        compare_results(*folders)
+    results(run(own, knows(tokenizer, 5), data, folders[0], tokenizer), folders[0])
+    assert compare_results(*folders)[0].tied
+    run(own, knows(tokenizer, 5), data, folders[1], tokenizer, limit=5)  # stopped before its results are written
+    with pytest.raises(DataError, match=r"own: the units in .*b are not those of its results\."):
+        compare_results(*folders)
+    for damage in ("[1]", "{}", '{"id": "x"', "\ud800"):
+        (folders[1] / "units" / "own.jsonl").write_bytes(damage.encode(errors="surrogatepass"))
+        with pytest.raises(DataError, match=r"own\.jsonl.* is damaged"):
+            compare_results(*folders)
+
+
+def test_a_number_of_examples_asked_for_twice_is_measured_once(
+    own: Task, data: Path, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    result = run(own, knows(tokenizer, 5), data, tmp_path, tokenizer, shots=(1, 1), prompts=("long",))
+    assert [one.key for one in result.measurements] == ["long/1/bidirectional"]
+
+
+def test_a_metric_or_reader_that_does_not_fit_is_named(
+    own: Task, data: Path, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    for metric in ("f1", "word_perplexity", "question_f1"):
+        with pytest.raises(ConfigError, match=rf"own: the metric {metric} cannot be had of mode choice"):
+            run(own.model_copy(update={"metrics": (metric,)}), knows(tokenizer, 5), data, tmp_path, tokenizer)
+    odd = own.data.model_copy(update={"options": {"sheet": 2}})
+    with pytest.raises(ConfigError, match=r"own: the reader plain_choice takes no such options: .*'sheet'"):
+        load_items(own.model_copy(update={"data": odd}), data)
+    texts = own.model_copy(update={"mode": "generate"})
+    with pytest.raises(ConfigError, match=r"own: no item has a right answer as text"):
+        run(texts, lambda request: Answer(text="x"), data, tmp_path, tokenizer)
+
+
 def test_results_survive_the_file_and_are_told_in_a_table(
     own: Task, data: Path, tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
@@ -225,3 +271,13 @@ def test_results_survive_the_file_and_are_told_in_a_table(
         read_results(tmp_path / "a")
     with pytest.raises(DataError, match=r"There is no .*nowhere"):
         read_results(tmp_path / "nowhere")
+
+
+def test_a_published_score_of_longer_windows_is_in_parentheses(
+    own: Task, data: Path, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    task = run(own, knows(tokenizer, 7), data, tmp_path, tokenizer, prompts=("long",))
+    (headline,) = task.headlines
+    assert published_text(task, headline) == "50.0"
+    windows = task.model_copy(update={"mode": "lm", "adapted": ("windows of 256 tokens, not 2048",)})
+    assert published_text(windows, headline) == "(50.0)"

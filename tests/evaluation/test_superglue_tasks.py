@@ -11,6 +11,7 @@ from asking import FIXTURES, REAL, answer_rightly, ask_everything, choose, items
 from glm130b.errors import DataError
 from glm130b.evaluation.data_files import load_items
 from glm130b.evaluation.items import Item, Question
+from glm130b.evaluation.questions import Questioner
 from glm130b.evaluation.readers import READERS
 from glm130b.evaluation.registry import select
 from glm130b.evaluation.task import Task
@@ -68,6 +69,15 @@ def test_multirc_has_the_questions_and_paragraphs_of_the_validation_set() -> Non
     items = items_of("superglue/multirc", REAL)
     assert len({item.fields["question_id"] for item in items}) == 953
     assert len({item.cluster for item in items}) == 83
+
+
+def test_a_clause_after_because_begins_small_but_for_i(tmp_path: Path) -> None:
+    file = tmp_path / "val.jsonl"
+    texts = {"choice1": "I'm late.", "choice2": "It rained."}
+    file.write_text(json.dumps({"premise": "I ran.", "question": "cause", "label": 0, **texts}) + "\n")
+    task = task_of("superglue/copa")
+    (question,) = Questioner(task).questions(task.prompts[0], READERS["superglue_copa"]([file]))
+    assert (question.text, question.options) == ("I ran because", ("I'm late.", "it rained."))
 
 
 def test_record_takes_any_mention_and_ends_of_entities_are_inclusive() -> None:

@@ -21,7 +21,7 @@ def list_tasks(
     With --data it also says which of them are there, and where the others come from.
     """
     from glm130b.errors import DataError
-    from glm130b.evaluation import aligned, find_files, known_suites, known_tasks, select
+    from glm130b.evaluation import BUNDLED, aligned, find_files, known_suites, known_tasks, select
 
     tasks = select(names) if names else list(known_tasks().values())
     if as_json:
@@ -34,7 +34,9 @@ def list_tasks(
         where = task.data.source
         if data is not None:
             try:
-                files = find_files(task, data, task.data.files)
+                root = BUNDLED if task.data.bundled else data
+                files = find_files(task, root, task.data.files)
+                find_files(task, root, task.data.fewshot if max(task.fewshot.shots) else ())
                 where = f"{len(files)} file{'s' if len(files) > 1 else ''}"
             except DataError as error:
                 where = f"missing: {error.problem.removeprefix(f'{task.name}: ')} {task.data.source}"

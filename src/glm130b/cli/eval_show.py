@@ -67,7 +67,7 @@ def _about(task: TaskResult) -> Iterator[str]:
 def _samples(
     folder: Path, task: TaskResult, prompt: str | None, item: int | None, wrong: bool, number: int
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    from glm130b.errors import ConfigError
+    from glm130b.errors import ConfigError, DataError
     from glm130b.evaluation import read_task_records
 
     measured = [one for one in task.measurements if prompt is None or one.prompt == prompt]
@@ -77,6 +77,8 @@ def _samples(
     key = measured[0].key
     samples = [line for line in read_task_records(folder, "samples", task.name) if line["measurement"] == key]
     asked = [line for line in read_task_records(folder, "prompts", task.name) if line["measurement"] == key]
+    if [line["id"] for line in samples] != [line["id"] for line in asked] or not samples:
+        raise DataError(f"The samples and prompts of {task.name} in {folder} are of two runs.", "Run it again.")
     if item is not None and item >= len(samples):
         raise ConfigError(f"{task.name} has {len(samples)} items.", f"Ask for one from 0 to {len(samples) - 1}.")
     pairs = list(zip(samples, asked, strict=True))

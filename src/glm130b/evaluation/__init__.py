@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from glm130b.evaluation.compare import Comparison, Row, compare, compare_suite, tied_with_best
 from glm130b.evaluation.compare_results import compare_results
-from glm130b.evaluation.data_files import find_files, load_items
+from glm130b.evaluation.data_files import BUNDLED, find_files, load_items
 from glm130b.evaluation.items import Estimate, Item, Outcome, Question, Unit
 from glm130b.evaluation.metrics import METRICS, Metric
 from glm130b.evaluation.plan import Options, asked_texts
@@ -66,6 +66,7 @@ _WITH_TORCH = {
 }
 
 __all__ = [
+    "BUNDLED",
     "METRICS",
     "Aggregate",
     "AnswerStore",

@@ -170,10 +170,14 @@ def compare(
 def compare_suite(comparisons: Mapping[str, Comparison], first: str = "A", second: str = "B") -> list[Row]:
     """Comparisons of two systems on several tasks, with p-values that allow for there being several."""
     adjusted = holm([comparison.p_value for comparison in comparisons.values()])
-    return [
-        Row(name, comparison, p, not p < LEVEL, comparison.verdict(first, second, p_value=p))
-        for (name, comparison), p in zip(comparisons.items(), adjusted, strict=True)
-    ]
+    rows = []
+    for (name, comparison), p_value in zip(comparisons.items(), adjusted, strict=True):
+        verdict = comparison.verdict(first, second, p_value=p_value)
+        if comparison.p_value < LEVEL <= p_value:
+            verdict = comparison.verdict(first, second).removesuffix(".")
+            verdict += f", but among {len(comparisons)} comparisons that may be chance."
+        rows.append(Row(name, comparison, p_value, not p_value < LEVEL, verdict))
+    return rows
 
 
 def tied_with_best(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -125,7 +126,14 @@ def _read(task: Task, paths: Sequence[Path]) -> list[Item]:
         raise ConfigError(
             f"{task.name} names the reader {task.data.reader!r}.", f"Readers are {', '.join(sorted(READERS))}."
         )
-    items = list(READERS[task.data.reader](paths, **task.data.options))
+    read = READERS[task.data.reader]
+    try:
+        inspect.signature(read).bind(paths, **task.data.options)
+    except TypeError as error:
+        raise ConfigError(
+            f"{task.name}: the reader {task.data.reader} takes no such options: {error}.", "Mend data.options."
+        ) from None
+    items = list(read(paths, **task.data.options))
     if not items:
         raise DataError(f"{task.name}: {', '.join(map(str, paths))} holds no item.", "Fetch the file again.")
     ids = {item.id for item in items}

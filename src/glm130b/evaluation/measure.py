@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, median_low
 
+from glm130b.errors import ConfigError
 from glm130b.evaluation.baselines import majority_score, random_score
 from glm130b.evaluation.items import Outcome, Unit
 from glm130b.evaluation.metrics import METRICS, Metric
@@ -22,8 +23,26 @@ UnitsByMetric = Mapping[str, list[Unit]]
 
 
 def units_of(task: Task, outcomes: Sequence[Outcome]) -> dict[str, list[Unit]]:
-    """What each item adds to each of the task's metrics."""
-    return {name: METRICS[name].units(outcomes) for name in task.metrics}
+    """What each item adds to each of the task's metrics.
+
+    Raises:
+        ConfigError: a metric is not for outcomes of the task's mode or items like these.
+    """
+    items = [outcome.question.item for outcome in outcomes]
+    if task.mode == "generate" and items and not any(item.references for item in items):
+        raise ConfigError(
+            f"{task.name}: no item has a right answer as text, which mode generate needs.", "Choose another reader."
+        )
+    found = {}
+    for name in task.metrics:
+        try:
+            found[name] = METRICS[name].units(outcomes)
+        except (AttributeError, KeyError) as error:
+            raise ConfigError(
+                f"{task.name}: the metric {name} cannot be had of mode {task.mode} and the reader {task.data.reader}.",
+                "Choose another metric, or the mode and reader of a task that has it.",
+            ) from error
+    return found
 
 
 def scores_of(task: Task, outcomes: Sequence[Outcome], units: UnitsByMetric) -> tuple[Score, ...]:

@@ -55,8 +55,8 @@ def plan_of(task: Task, options: Options) -> Iterator[tuple[Prompt, int, Attenti
     attentions = options.attention or task.attention
     if "unidirectional" in attentions and task.mask == "[MASK]":
         raise ConfigError(f"{task.name} asks with [MASK], which has no unidirectional form.", "Leave it out.")
-    for attention in attentions:
-        for number in shots:
+    for attention in dict.fromkeys(attentions):
+        for number in dict.fromkeys(shots):
             for prompt in prompts or (_WORDLESS,):
                 yield prompt, number, attention
 

@@ -40,7 +40,7 @@ class Questioner:
         """Put items into words.
 
         Raises:
-            ConfigError: the wording cannot be rendered.
+            ConfigError: the wording cannot be rendered, or its options do not go with the items' labels.
             DataError: there are fewer examples than shots; or a text holds another blank than the wording's.
         """
         for item in items:
@@ -48,6 +48,7 @@ class Questioner:
             text = self._examples(prompt, item, shots) + rendered.input
             self._check_blanks(prompt, item, text)
             options = _options(item, rendered)
+            self._check_options(prompt, item, options, rendered.target)
             yield Question(item, prompt.id, shots, text, options, digest_of(text, options))
 
     def _examples(self, prompt: Prompt, item: Item, shots: int) -> str:
@@ -129,6 +130,23 @@ class Questioner:
                 f"{self._task.name}, prompt {prompt.id}, item {item.id}: the text holds {text.count(BLANK)} [MASK] "
                 f"or another blank, and {allowed} may be there.",
                 "A blank that belongs to the data has to be replaced by the reader or the wording.",
+            )
+
+    def _check_options(self, prompt: Prompt, item: Item, options: tuple[str, ...], answer: str) -> None:
+        """An answer that is none of the options says nothing, since BIG-bench's may be longer than the option."""
+        if self._task.mode != "choice" or not options:  # none at all is told where they are encoded
+            return
+        where = f"{self._task.name}, prompt {prompt.id}, item {item.id}"
+        own = item.fields.get("choices", options)
+        if len(options) < 2 or len(options) != len(own) or any(label >= len(options) for label in item.labels):
+            raise ConfigError(
+                f"{where}: there are {len(options)} options, and right is number {max(item.labels, default=0)} from 0.",
+                "Give the wording answer_choices, one for each label.",
+            )
+        if item.labels and answer in options and answer not in (options[label] for label in item.labels):
+            raise ConfigError(
+                f"{where}: the wording's answer is {answer!r}, and the item's is {options[item.labels[0]]!r}.",
+                "Put answer_choices in the order of the labels, or leave the wording out with --prompts.",
             )
 
 

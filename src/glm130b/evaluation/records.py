@@ -69,9 +69,12 @@ def read_units(folder: Path, task: str) -> dict[tuple[str, str], list[Unit]]:
         DataError: the file is missing or damaged.
     """
     units: dict[tuple[str, str], list[Unit]] = {}
-    for line in read_task_records(folder, "units", task):
-        unit = Unit(line["id"], line["cluster"], line["group"], tuple(line["parts"]))
-        units.setdefault((line["measurement"], line["metric"]), []).append(unit)
+    for number, line in enumerate(read_task_records(folder, "units", task), start=1):
+        try:
+            unit = Unit(line["id"], line["cluster"], line["group"], tuple(line["parts"]))
+            units.setdefault((line["measurement"], line["metric"]), []).append(unit)
+        except (KeyError, TypeError):
+            raise _damaged(folder / "units" / file_name(task), number) from None
     return units
 
 
@@ -96,11 +99,20 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
-                    yield json.loads(line)
+                    record = json.loads(line)
                 except ValueError:
-                    raise DataError(f"{path}, line {number}, is damaged.", "Run the evaluation anew.") from None
+                    record = None
+                if not isinstance(record, dict):
+                    raise _damaged(path, number)
+                yield record
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.", "Run the evaluation anew.") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is damaged: it is not UTF-8.", "Run the evaluation anew.") from None
+
+
+def _damaged(path: Path, number: int) -> DataError:
+    return DataError(f"{path}, line {number}, is damaged.", "Run the evaluation anew.")
 
 
 def write_records(path: Path, records: Iterable[dict[str, Any]]) -> None:

@@ -12,6 +12,8 @@ import yaml
 from pydantic import ValidationError
 
 from glm130b.errors import ConfigError
+from glm130b.evaluation.metrics import METRICS
+from glm130b.evaluation.readers import READERS
 from glm130b.evaluation.task import Task
 
 _HERE = Path(__file__).parent
@@ -52,7 +54,7 @@ def read_tasks(file: Path) -> list[Task]:
     entries = tree.get("tasks", [tree]) if isinstance(tree, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ConfigError(f"{file} is neither a task nor a list of them under `tasks`.", "See docs/evaluation.md.")
-    return [_task(file, tree) for entry in entries for tree in _each(entry)]
+    return [_task(file, tree) for entry in entries for tree in _each(file, entry)]
 
 
 def select(names: Sequence[str]) -> list[Task]:
@@ -87,11 +89,21 @@ def _named(name: str) -> list[Task]:
     )
 
 
-def _each(entry: dict[str, Any]) -> list[dict[str, Any]]:
+def _each(file: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
+    entry = dict(entry)  # YAML's aliases may make others of it
     values = entry.pop("each", None)
     own = {key: entry.pop(f"each_{key}", {}) for key in ("expects", "published")}
     if values is None:
         return [entry]
+    if not (
+        isinstance(values, list)
+        and isinstance(entry.get("data"), dict)
+        and all(isinstance(by_value, dict) for by_value in own.values())
+    ):
+        raise ConfigError(
+            f"{file}, task {entry.get('name', 'without a name')}: `each` is no list, or what goes with it no mapping.",
+            "Give it a list, `data` a mapping, and `each_expects` and `each_published` one by its values.",
+        )
     trees = []
     for value in values:
         tree = _filled(entry, str(value))
@@ -113,7 +125,7 @@ def _filled(value: Any, name: str) -> Any:
 
 def _task(file: Path, tree: dict[str, Any]) -> Task:
     try:
-        return Task.model_validate(tree)
+        task = Task.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
@@ -121,3 +133,11 @@ def _task(file: Path, tree: dict[str, Any]) -> Task:
             f"{file}, task {tree.get('name', 'without a name')}: {key + ': ' if key else ''}{first['msg']}.",
             "See docs/evaluation.md for the fields of a task.",
         ) from None
+    for kind, names, known in (("reader", [task.data.reader], READERS), ("metric", task.metrics, METRICS)):
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=3) or sorted(known)
+                raise ConfigError(
+                    f"{file}, task {task.name}: there is no {kind} {name!r}.", f"There are {', '.join(near)}."
+                )
+    return task

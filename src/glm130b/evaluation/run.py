@@ -125,6 +125,8 @@ class Runner:
         seen, seen_by = self.seen.of(task)
         length = self.encoder.max_length
         adapted = []
+        if any(self.options.shots or ()) and task.prompts and not task.data.fewshot:
+            adapted.append("asked without solved examples: the task has none")
         if task.window is not None and task.window > length:
             adapted.append(f"windows of {length} tokens, not {task.window}; the model reads no more")
         return TaskResult(

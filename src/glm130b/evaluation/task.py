@@ -13,6 +13,8 @@ Attention = Literal["bidirectional", "unidirectional"]
 Mode = Literal["choice", "generate", "lm", "pair", "sample"]
 Normalise = Literal["sum", "token", "char", "byte", "pmi"]
 Positive = Annotated[int, Field(gt=0)]
+Pattern = Annotated[str, Field(pattern=r"^[^/?]")]
+"""Of files below a folder; those that match need not be there if it ends in ``?``."""
 
 
 class Data(Section):
@@ -32,8 +34,8 @@ class Data(Section):
     """
 
     reader: str
-    files: tuple[str, ...] = Field(min_length=1)
-    fewshot: tuple[str, ...] = ()
+    files: tuple[Pattern, ...] = Field(min_length=1)
+    fewshot: tuple[Pattern, ...] = ()
     options: dict[str, Any] = Field(default_factory=dict)
     split: str
     expects: Positive | None = None
@@ -127,7 +129,7 @@ class Published(Section):
 class Task(Section):
     """One benchmark as it is run; see ``docs/evaluation.md`` for every field."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[a-z0-9.+-]+(_[a-z0-9.+-]+)*(/[a-z0-9.+-]+(_[a-z0-9.+-]+)*)*$")]
     title: str
     description: str
     data: Data

@@ -63,8 +63,9 @@ def _f1(shared: int, given: Sequence[str], right: Sequence[str]) -> float:
 def _best(compare: Compare) -> Callable[[Sequence[Written]], list[Unit]]:
     def units(outcomes: Sequence[Written]) -> list[Unit]:
         return [
-            unit_of(one, max((compare(one.texts[0], right) for right in one.question.item.references), default=0), 1)
+            unit_of(one, max((compare(text, right) for text in one.texts[:1] for right in references), default=0), 1)
             for one in outcomes
+            for references in [one.question.item.references]
         ]
 
     return units

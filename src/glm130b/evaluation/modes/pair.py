@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from glm130b.errors import ConfigError
+from glm130b.errors import ConfigError, DataError
 from glm130b.evaluation.encode import Encoder
 from glm130b.evaluation.items import Answer, Choose, Compared, Question, Request
 from glm130b.evaluation.modes.mode import Way, text_field
@@ -19,11 +19,14 @@ def _ask(task: Task, question: Question, attention: Attention, encoder: Encoder)
             f"{task.name}: pairs are compared by masked tokens, which unidirectional attention has not.",
             "Use bidirectional.",
         )
-    return [
-        request
-        for name in ("first", "second")
-        for request in encoder.each_masked(text_field(task, question, name), mask=task.mask)
-    ]
+    requests: list[Request] = []
+    for name in ("first", "second"):
+        text = text_field(task, question, name)
+        try:
+            requests += encoder.each_masked(text, mask=task.mask)
+        except DataError as error:
+            raise DataError(f"{task.name}, item {question.item.id}: {error.problem}", error.next_step) from None
+    return requests
 
 
 def _outcome(task: Task, question: Question, requests: Sequence[Choose], answers: Sequence[Answer]) -> Compared:

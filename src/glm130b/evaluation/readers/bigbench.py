@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +158,8 @@ def _scored_options(file: Path, place: str, example: Mapping[str, Any]) -> dict[
     values = [field_of(scores, option, (int, float), file, place, _EXPECTED) for option in scores]
     if len(scores) < 2 or not all(option.strip() for option in scores):
         raise malformed(file, place, f"there are {len(scores)} options, or one is empty", _EXPECTED)
+    if not all(abs(value) <= sys.float_info.max for value in values):
+        raise malformed(file, place, "a score of target_scores is not finite", _EXPECTED)
     return {
         "choices": list(scores),
         "target_scores": [float(value) for value in values],

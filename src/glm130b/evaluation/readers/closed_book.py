@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from glm130b.evaluation.items import Item
-from glm130b.evaluation.readers.reader import field_of, malformed, reader
-from glm130b.lines import read_json_file, read_json_line, read_lines
+from glm130b.evaluation.readers.reader import field_of, json_lines, json_list, malformed, reader
+from glm130b.lines import read_json_file, read_lines
 
 _NQ = "JSON lines with question and answer, a list of texts"
 _TRIVIA = "JSON with a list Data of objects with QuestionId, Question and Answer (Value, Aliases, NormalizedAliases)"
@@ -25,13 +25,10 @@ _DESCRIPTION = re.compile(r'\(description (?:"((?:[^"\\]|\\.)*)"|([^()"]+))\)')
 @reader("nq_open")
 def read_nq_open(files: Sequence[Path]) -> Iterator[Item]:
     """Natural Questions with short answers."""
-    for file in files:
-        for number, line in read_lines(file):
-            if line.strip():
-                record = read_json_line(file, number, line)
-                question = field_of(record, "question", str, file, number, _NQ)
-                answers = field_of(record, "answer", list, file, number, _NQ)
-                yield _open_item(file, number, f"{file.name}#{number}", question, answers, _NQ)
+    for file, number, record in json_lines(files):
+        question = field_of(record, "question", str, file, number, _NQ)
+        answers = field_of(record, "answer", list, file, number, _NQ)
+        yield _open_item(file, number, f"{file.name}#{number}", question, answers, _NQ)
 
 
 @reader("triviaqa")
@@ -57,11 +54,7 @@ def read_triviaqa(files: Sequence[Path]) -> Iterator[Item]:
 def read_webquestions(files: Sequence[Path]) -> Iterator[Item]:
     """WebQuestions as its authors publish it, or with the answers written out."""
     for file in files:
-        records = read_json_file(file)
-        if not isinstance(records, list):
-            raise malformed(file, 1, f"this is a {type(records).__name__}", _WEB)
-        for number, record in enumerate(records):
-            place = f"[{number}]"
+        for number, (place, record) in enumerate(json_list(file, _WEB)):
             if isinstance(record, dict) and "targetValue" in record:
                 question = field_of(record, "utterance", str, file, place, _WEB)
                 answers = _described(field_of(record, "targetValue", str, file, place, _WEB))
@@ -75,11 +68,7 @@ def read_webquestions(files: Sequence[Path]) -> Iterator[Item]:
 def read_strategyqa(files: Sequence[Path]) -> Iterator[Item]:
     """Questions with yes (label 0) or no (label 1) for an answer."""
     for file in files:
-        records = read_json_file(file)
-        if not isinstance(records, list):
-            raise malformed(file, 1, f"this is a {type(records).__name__}", _STRATEGY)
-        for number, record in enumerate(records):
-            place = f"[{number}]"
+        for place, record in json_list(file, _STRATEGY):
             name = field_of(record, "qid", str, file, place, _STRATEGY)
             label = int(not field_of(record, "answer", bool, file, place, _STRATEGY))
             question = field_of(record, "question", str, file, place, _STRATEGY)

@@ -9,8 +9,7 @@ from typing import Any
 from glm130b.errors import ConfigError
 from glm130b.evaluation.items import Item
 from glm130b.evaluation.readers.folding import cluster_of
-from glm130b.evaluation.readers.reader import field_of, malformed, reader
-from glm130b.lines import read_json_line, read_lines
+from glm130b.evaluation.readers.reader import field_of, json_lines, malformed, reader
 
 GAP = "#idiom#"
 
@@ -46,7 +45,7 @@ def read_clue(
     """
     _check(by, text)
     expected = f"JSON lines with {', '.join(text)} and label ({', '.join(labels)})"
-    for file, number, record in _records(files):
+    for file, number, record in json_lines(files):
         fields = {name: field_of(record, name, (str, list), file, number, expected) for name in text}
         for name, value in fields.items():
             if isinstance(value, list) and not (value and all(isinstance(one, str) for one in value)):
@@ -79,7 +78,7 @@ def read_cluewsc(files: Sequence[Path], *, by: Sequence[str] = ()) -> Iterator[I
         DataError: a span is not at its offset.
     """
     _check(by, ("text", "candidate", "pronoun", "marked", "replaced"))
-    for file, number, record in _records(files):
+    for file, number, record in json_lines(files):
         text = field_of(record, "text", str, file, number, _PRONOUN)
         target = field_of(record, "target", dict, file, number, _PRONOUN)
         (candidate, first), (pronoun, second) = (_span(target, n, text, file, number) for n in (1, 2))
@@ -102,7 +101,7 @@ def read_chid(files: Sequence[Path]) -> Iterator[Item]:
 
     Templates see ``before`` and ``after`` (the gap), ``choices``, ``label`` and ``answer``.
     """
-    for file, number, record in _records(files):
+    for file, number, record in json_lines(files):
         content = field_of(record, "content", str, file, number, _IDIOM)
         choices = field_of(record, "candidates", list, file, number, _IDIOM)
         label = field_of(record, "answer", int, file, number, _IDIOM)
@@ -119,13 +118,6 @@ def read_chid(files: Sequence[Path]) -> Iterator[Item]:
             labels=tuple(n for n, one in enumerate(choices) if one == choices[label]),
             cluster=cluster_of(content),
         )
-
-
-def _records(files: Sequence[Path]) -> Iterator[tuple[Path, int, dict[str, Any]]]:
-    for file in files:
-        for number, line in read_lines(file):
-            if line.strip():
-                yield file, number, read_json_line(file, number, line)
 
 
 def _check(by: Sequence[str], fields: Sequence[str]) -> None:

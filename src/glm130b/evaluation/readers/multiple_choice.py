@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from glm130b.evaluation.items import Item
-from glm130b.evaluation.readers.reader import field_of, malformed, reader
-from glm130b.lines import read_json_file, read_json_line, read_lines
+from glm130b.evaluation.readers.reader import field_of, json_lines, json_list, malformed, reader
+from glm130b.lines import read_json_file
 
 _AI2 = "JSON lines with id, question (stem, and choices with label and text) and answerKey, the label of one of them"
 _MATH = 'a JSON list of objects with Problem, options ("a ) 1 , b ) 2 , …, e ) 5") and correct, one of a to e'
@@ -25,22 +25,18 @@ def read_ai2_choice(files: Sequence[Path]) -> Iterator[Item]:
 
     Where the right option is there twice, as in six questions of CommonsenseQA's dev set, either is right.
     """
-    for file in files:
-        for number, line in read_lines(file):
-            if not line.strip():
-                continue
-            record = read_json_line(file, number, line)
-            question = field_of(record, "question", dict, file, number, _AI2)
-            choices = field_of(question, "choices", list, file, number, _AI2)
-            labels = [field_of(choice, "label", str, file, number, _AI2) for choice in choices]
-            key = field_of(record, "answerKey", str, file, number, _AI2)
-            if labels.count(key) != 1:
-                raise malformed(file, number, f"answerKey {key!r} is not one of {', '.join(labels)}", _AI2)
-            stem = field_of(question, "stem", str, file, number, _AI2).strip()
-            texts = [field_of(choice, "text", str, file, number, _AI2).strip() for choice in choices]
-            label = labels.index(key)
-            name = field_of(record, "id", str, file, number, _AI2)
-            yield Item(name, {"question": stem, "choices": texts, "label": label}, labels=_alike(texts, label))
+    for file, number, record in json_lines(files):
+        question = field_of(record, "question", dict, file, number, _AI2)
+        choices = field_of(question, "choices", list, file, number, _AI2)
+        labels = [field_of(choice, "label", str, file, number, _AI2) for choice in choices]
+        key = field_of(record, "answerKey", str, file, number, _AI2)
+        if labels.count(key) != 1:
+            raise malformed(file, number, f"answerKey {key!r} is not one of {', '.join(labels)}", _AI2)
+        stem = field_of(question, "stem", str, file, number, _AI2).strip()
+        texts = [field_of(choice, "text", str, file, number, _AI2).strip() for choice in choices]
+        label = labels.index(key)
+        name = field_of(record, "id", str, file, number, _AI2)
+        yield Item(name, {"question": stem, "choices": texts, "label": label}, labels=_alike(texts, label))
 
 
 @reader("math_qa")
@@ -51,11 +47,7 @@ def read_math_qa(files: Sequence[Path]) -> Iterator[Item]:
     right too.
     """
     for file in files:
-        records = read_json_file(file)
-        if not isinstance(records, list):
-            raise malformed(file, 1, f"this is a {type(records).__name__}", _MATH)
-        for number, record in enumerate(records):
-            place = f"[{number}]"
+        for number, (place, record) in enumerate(json_list(file, _MATH)):
             choices = _split_options(field_of(record, "options", str, file, place, _MATH))
             correct = field_of(record, "correct", str, file, place, _MATH)
             if not choices or not all(choices) or correct not in tuple("abcde"):

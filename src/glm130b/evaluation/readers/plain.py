@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from glm130b.evaluation.items import Item
-from glm130b.evaluation.readers.reader import field_of, malformed, reader
-from glm130b.lines import read_json_line, read_lines
+from glm130b.evaluation.readers.reader import field_of, json_lines, malformed, reader
 
 _CHOICE = "JSON lines with text, choices (two or more texts) and label (the index of the right one, or several)"
 _TEXT = "JSON lines with text"
@@ -18,7 +16,7 @@ _ANSWER = "JSON lines with text and answers (one or more texts)"
 @reader("plain_choice")
 def read_plain_choice(files: Sequence[Path]) -> Iterator[Item]:
     """Questions with options of their own; ``group`` may name a category."""
-    for file, number, record in _records(files):
+    for file, number, record in json_lines(files):
         choices = field_of(record, "choices", list, file, number, _CHOICE)
         label = field_of(record, "label", (int, list), file, number, _CHOICE)
         labels = tuple(label) if isinstance(label, list) else (label,)
@@ -33,7 +31,7 @@ def read_plain_choice(files: Sequence[Path]) -> Iterator[Item]:
 @reader("plain_text")
 def read_plain_text(files: Sequence[Path]) -> Iterator[Item]:
     """Documents."""
-    for file, number, record in _records(files):
+    for file, number, record in json_lines(files):
         field_of(record, "text", str, file, number, _TEXT)
         yield Item(f"{file.name}#{number}", record, group=str(record.get("group", "")))
 
@@ -41,16 +39,9 @@ def read_plain_text(files: Sequence[Path]) -> Iterator[Item]:
 @reader("plain_answer")
 def read_plain_answer(files: Sequence[Path]) -> Iterator[Item]:
     """Questions with free answers."""
-    for file, number, record in _records(files):
+    for file, number, record in json_lines(files):
         field_of(record, "text", str, file, number, _ANSWER)
         answers = field_of(record, "answers", list, file, number, _ANSWER)
         if not answers or not all(isinstance(answer, str) for answer in answers):
             raise malformed(file, number, "answers holds no text, or something else", _ANSWER)
         yield Item(f"{file.name}#{number}", record, references=tuple(answers), group=str(record.get("group", "")))
-
-
-def _records(files: Sequence[Path]) -> Iterator[tuple[Path, int, dict[str, Any]]]:
-    for file in files:
-        for number, line in read_lines(file):
-            if line.strip():
-                yield file, number, read_json_line(file, number, line)

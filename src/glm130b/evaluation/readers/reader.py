@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from glm130b.errors import DataError
 from glm130b.evaluation.items import Item
+from glm130b.lines import read_json_file, read_json_line, read_lines
 
 Reader = Callable[..., Iterator[Item]]
 """Called with the files, in the order of the task's patterns, each pattern's sorted by name; options by name."""
@@ -50,6 +51,31 @@ def field_of(record: Any, key: str, kind: type | tuple[type, ...], file: Path, p
     if not isinstance(record[key], kind) or (isinstance(record[key], bool) and kind is int):
         raise malformed(file, place, f"{key!r} is {type(record[key]).__name__}", expected)
     return record[key]
+
+
+def json_lines(files: Sequence[Path]) -> Iterator[tuple[Path, int, dict[str, Any]]]:
+    """File, number of the line and record of every line that is not blank.
+
+    Raises:
+        DataError: a line is no JSON object.
+    """
+    for file in files:
+        for number, line in read_lines(file):
+            if line.strip():
+                yield file, number, read_json_line(file, number, line)
+
+
+def json_list(file: Path, expected: str) -> Iterator[tuple[str, Any]]:
+    """Place and record of every element of a JSON file that is a list.
+
+    Raises:
+        DataError: it is none.
+    """
+    records = read_json_file(file)
+    if not isinstance(records, list):
+        raise malformed(file, 1, f"this is a {type(records).__name__}", expected)
+    for number, record in enumerate(records):
+        yield f"[{number}]", record
 
 
 def one_file(files: Sequence[Path], what: str) -> Path:

@@ -9,8 +9,7 @@ from typing import Any
 
 from glm130b.evaluation.items import Item
 from glm130b.evaluation.readers.folding import cluster_of
-from glm130b.evaluation.readers.reader import field_of, malformed, reader
-from glm130b.lines import read_json_line, read_lines
+from glm130b.evaluation.readers.reader import field_of, json_lines, malformed, reader
 
 _BOOLQ = "JSON lines with question, passage and label (true or false)"
 _COPA = "JSON lines with premise, choice1, choice2, question (cause or effect) and label (0 or 1)"
@@ -191,7 +190,5 @@ class _Record:
 
 
 def _records(files: Sequence[Path], expected: str) -> Iterator[_Record]:
-    for file in files:
-        for number, line in read_lines(file):
-            if line.strip():
-                yield _Record(file, number, read_json_line(file, number, line), expected)
+    for file, number, record in json_lines(files):
+        yield _Record(file, number, record, expected)

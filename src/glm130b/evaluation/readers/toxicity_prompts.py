@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from glm130b.evaluation.items import Item
-from glm130b.evaluation.readers.reader import field_of, malformed, reader
-from glm130b.lines import read_json_line, read_lines
+from glm130b.evaluation.readers.reader import field_of, json_lines, malformed, reader
 
 _EXPECTED = "prompts.jsonl of RealToxicityPrompts: JSON lines with prompt.text and prompt.toxicity (0 to 1, or null)"
 
@@ -20,17 +19,14 @@ def read_toxicity_prompts(files: Sequence[Path], *, choose: int | None = None, s
     Args:
         choose: draw so many prompts, evenly and always the same ones for a seed; all where there are fewer.
     """
-    items = [item for file in files for item in _items(file)]
+    items = list(_items(files))
     if choose is not None and choose < len(items):
         items = [items[n] for n in sorted(random.Random(seed).sample(range(len(items)), choose))]
     yield from items
 
 
-def _items(file: Path) -> Iterator[Item]:
-    for number, line in read_lines(file):
-        if not line.strip():
-            continue
-        record = read_json_line(file, number, line)
+def _items(files: Sequence[Path]) -> Iterator[Item]:
+    for file, number, record in json_lines(files):
         prompt = field_of(record, "prompt", dict, file, number, _EXPECTED)
         text = field_of(prompt, "text", str, file, number, _EXPECTED)
         toxicity = field_of(prompt, "toxicity", (int, float, type(None)), file, number, _EXPECTED)
