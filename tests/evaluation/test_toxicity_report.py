@@ -131,7 +131,7 @@ def test_nothing_written_is_nothing_scored(tmp_path: Path) -> None:
 def test_samples_of_something_else(tmp_path: Path, line: str) -> None:
     (tmp_path / "samples").mkdir()
     (tmp_path / NAME).write_text(line + "\n")
-    with pytest.raises(DataError, match="line 1, (holds no continuations|is damaged)"):
+    with pytest.raises(DataError, match=r"line 1, (holds no continuations|is damaged)"):
         score_continuations(tmp_path, Lengths())
 
 

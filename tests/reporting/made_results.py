@@ -87,7 +87,7 @@ def task_of(
         "available": 60,
         "expects": 60,
         "seen": "none",
-        "files": (DataFile(path=f"{name}.jsonl", bytes=10, sha256=f"{seed:064d}"),),
+        "files": (DataFile(path=f"{name}.jsonl", bytes=10, sha256="0" * 64),),
         "measurements": tuple(
             Measurement(
                 prompt=f"p{n}",

@@ -110,7 +110,7 @@ def test_the_numbers_are_the_results(report: Report) -> None:
             assert row in found.text
         for name, (value, _, _, units) in task.headlines[0].score.groups.items():
             assert f"{name} {units} {100 * (value or 0):.1f}" in found.text
-    for part in ("median of 4", "(71.2)", "45.2", "25.0 40.0", "c" * 64, f"{40:064d}", "8.0 GB", "a card"):
+    for part in ("median of 4", "(71.2)", "45.2", "25.0 40.0", "c" * 64, "0" * 64, "8.0 GB", "a card"):
         assert part in found.text, part
 
 

@@ -45,6 +45,7 @@ def run(
     and a second run asks nothing twice. `glm eval show` looks into what was found, `glm eval compare` sets two
     models side by side, `glm report` makes a page of it.
     """
+    from glm130b.errors import DataError
     from glm130b.evaluation import evaluate, results_text, select
 
     tasks = select(names or ["quick"])
@@ -65,12 +66,17 @@ def run(
             batch_tokens=batch_tokens,
             skip_missing=skip_missing,
             on_step=on_step,
+            tell=lambda sentence: typer.echo(sentence, err=True),
         )
     if as_json:
         typer.echo(results.model_dump_json(indent=1, by_alias=True))
-        return
-    typer.echo(results_text(results))
-    typer.echo(f"\nWritten to {folder}. Next: glm eval show {folder} TASK, glm report {folder}")
+    else:
+        typer.echo(results_text(results))
+        typer.echo(f"\nWritten to {folder}. Next: glm eval show {folder} TASK, glm report {folder}")
+    if results.failed:
+        raise DataError(
+            f"{len(results.failed)} of the tasks failed: {', '.join(results.failed)}.", "Mend or leave out."
+        )
 
 
 @contextmanager

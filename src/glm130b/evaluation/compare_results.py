@@ -46,6 +46,8 @@ def compare_results(first: Path, second: Path, *, tasks: Sequence[str] = (), eve
             _check_wording(task, other, key)
             name = f"{task.name}, {title_of(headline)}" if len(task.headlines) > 1 else task.name
             name += f", {headline.shots} examples" if len({one.shots for one in task.headlines}) > 1 else ""
+            if name in comparisons:  # several policies for the same wordings
+                continue
             try:
                 comparisons[name] = compare(
                     _whole(units, first, task, key, headline.metric),

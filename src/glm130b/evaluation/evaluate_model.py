@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from glm130b.code_hash import code_hash, git_commit
-from glm130b.errors import DataError
+from glm130b.errors import ConfigError, DataError
 from glm130b.evaluation.answers import AnswerStore, answer_all
 from glm130b.evaluation.data_files import split_by_data
 from glm130b.evaluation.encode import Encoder
@@ -47,6 +48,7 @@ def evaluate(
     batch_tokens: int | None = None,
     skip_missing: bool = False,
     on_step: Callable[[Step], None] = lambda step: None,
+    tell: Callable[[str], None] = warnings.warn,
 ) -> Results:
     """Measure a model and write ``results.json``, samples, prompts and units into a folder.
 
@@ -61,13 +63,20 @@ def evaluate(
         batch_tokens: read side by side, padding included; default by the kind of device.
         skip_missing: leave out tasks whose files are not there, and say so in the results.
         on_step: told how far each task is.
+        tell: given a sentence on what happens to what is there.
+
+    Returns:
+        The results; a task whose data or wordings turned out to be at fault is among ``failed``, with what is wrong.
 
     Raises:
-        DataError, ConfigError, ModelError, ResourceError: what was measured before is kept, as results that say that
-            they are not complete.
+        DataError, ConfigError: nothing can be measured, or the only task fails.
+        ModelError, ResourceError: what was measured before is kept, as results that say that they are not complete.
     """
     options = options or Options()
     started, clock = now(), time.monotonic()
+    _check_prompts(tasks, options)
+    if out.is_file():
+        raise DataError(f"{out} is a file.", "Name a folder for the results with --out.")
     if (out / "config.yaml").exists() or (out / "config.json").exists():
         raise DataError(f"{out} is a run or a model.", "Name another folder for the results with --out.")
     most_shots = [(task, max(shots for _, shots, _ in plan_of(task, options))) for task in tasks]
@@ -100,14 +109,22 @@ def evaluate(
             options=options,
             on_step=on_step,
         )
-        prompts = ", ".join(options.prompts) or (str(options.templates[1]) if options.templates else "all")
+        prompts = " of ".join(
+            [", ".join(options.prompts) or "all", *([options.templates[1]] if options.templates else [])]
+        )
         chosen = options.seed, options.limit, options.shots, prompts
-        earlier = _earlier(out, facts, chosen)
+        earlier = _earlier(out, facts, chosen, tell)
         kept = {task.name: task for task in earlier.tasks} if earlier else {}
         before = earlier.seconds if earlier else 0.0
         found: dict[str, TaskResult] = {}
+        failed: dict[str, str] = {}
         for task in there:
-            found[task.name] = runner.run(task)
+            try:
+                found[task.name] = runner.run(task)
+            except (DataError, ConfigError) as error:
+                failed[task.name] = f"{error.problem} {error.next_step}".strip()
+                if len(failed) == len(there):
+                    raise
             results = Results(
                 suites=tuple(dict.fromkeys([*(earlier.suites if earlier else ()), *suites])),
                 model=facts,
@@ -123,14 +140,18 @@ def evaluate(
                 prompts=prompts,
                 tasks=tuple((kept | found).values()),
                 left_out=tuple(missing),
-                complete=len(found) == len(there),
+                failed=failed,
+                complete=len(found) + len(failed) == len(there),
             )
             write_results(results, out)
     return results
 
 
 def _earlier(
-    out: Path, model: ModelFacts, chosen: tuple[int, int | None, tuple[int, ...] | None, str]
+    out: Path,
+    model: ModelFacts,
+    chosen: tuple[int, int | None, tuple[int, ...] | None, str],
+    tell: Callable[[str], None],
 ) -> Results | None:
     """Results in the folder that new ones belong to: of the same model, with the same options.
 
@@ -145,8 +166,21 @@ def _earlier(
         raise DataError(
             f"{out} holds results of another model, or of another precision.", "Name another folder with --out."
         )
-    same = (earlier.seed, earlier.limit, earlier.shots, earlier.prompts) == chosen
-    return earlier if same else None
+    if (earlier.seed, earlier.limit, earlier.shots, earlier.prompts) == chosen:
+        return earlier
+    tell(
+        f"The results in {out} were of another --limit, --shots, --prompt, --templates or --seed and are replaced; "
+        "their answers stay."
+    )
+    return None
+
+
+def _check_prompts(tasks: Sequence[Task], options: Options) -> None:
+    """Refuse an id that is no task's wording; those of templates are known when they are read."""
+    known = {prompt.id for task in tasks for prompt in task.prompts}
+    for name in options.prompts if options.templates is None else ():
+        if name not in known:
+            raise ConfigError(f"No task has a prompt {name}.", "`glm eval prompts TASK` prints what there is.")
 
 
 def _facts(

@@ -172,6 +172,7 @@ class Results(_Part):
 
     Attributes:
         left_out: tasks that were asked for and whose files were not there.
+        failed: what was wrong with tasks that could not be measured, by name.
         seconds: of this run and of those before whose results are here too.
         complete: whether the run came to its end; results are written after each task.
     """
@@ -191,6 +192,7 @@ class Results(_Part):
     prompts: str
     tasks: tuple[TaskResult, ...]
     left_out: tuple[str, ...] = ()
+    failed: dict[str, str] = {}
     complete: bool = True
 
     model_config = ConfigDict(

@@ -34,6 +34,8 @@ def notes_of(results: Results) -> Iterator[str]:
     yield from _bigbench(results)
     if results.left_out:
         yield f"Left out for want of data: {', '.join(results.left_out)}."
+    for name, problem in results.failed.items():
+        yield f"{name} failed: {problem.removeprefix(f'{name}: ')}"
     if not results.complete:
         yield "The run was stopped before its end; the same command goes on."
 
