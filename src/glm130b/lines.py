@@ -1,4 +1,4 @@
-"""Lines of local files, and faults named by file and line."""
+"""Lines of local files, JSON and YAML, and faults named by file and line."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from glm130b.errors import DataError
+import yaml
 
+from glm130b.errors import ConfigError, DataError
+
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NEXT = "Mend or remove that line, or give the dataset its format."
 
 
@@ -66,6 +69,23 @@ def read_json_line(path: Path, number: int, line: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise fault(path, number, "this is no JSON object")
     return record
+
+
+def read_yaml_file(path: Path) -> Any:
+    """A whole YAML file of plain values, which a user wrote.
+
+    Raises:
+        ConfigError: unreadable, not UTF-8, not YAML.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_YAML)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ConfigError(f"{path} cannot be read: {reason}.", "Check the path.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark is not None else ""
+        raise ConfigError(f"{path}{where}: this is not YAML.", "Mend the file.") from None
 
 
 def blocks(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -8,16 +8,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from glm130b.errors import ConfigError
 from glm130b.evaluation.metrics import METRICS
 from glm130b.evaluation.readers import READERS
 from glm130b.evaluation.task import Task
+from glm130b.lines import read_yaml_file
 
 _HERE = Path(__file__).parent
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @cache
@@ -32,7 +31,7 @@ def known_tasks() -> dict[str, Task]:
 @cache
 def known_suites() -> dict[str, tuple[str, ...]]:
     """Names of tasks by suite; a name that ends in ``/`` stands for a family."""
-    tree: dict[str, list[str]] = yaml.load((_HERE / "suites.yaml").read_text(encoding="utf-8"), Loader=_Loader)
+    tree: dict[str, list[str]] = read_yaml_file(_HERE / "suites.yaml")
     return {name: tuple(members) for name, members in tree.items()}
 
 
@@ -42,15 +41,7 @@ def read_tasks(file: Path) -> list[Task]:
     Raises:
         ConfigError: no such file, no such YAML, or not a task, naming the key.
     """
-    try:
-        tree = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise ConfigError(f"{file} cannot be read: {reason}.", "Check the path.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{file}{where}: this is not YAML.", "Mend the file.") from None
+    tree = read_yaml_file(file)
     entries = tree.get("tasks", [tree]) if isinstance(tree, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ConfigError(f"{file} is neither a task nor a list of them under `tasks`.", "See docs/evaluation.md.")

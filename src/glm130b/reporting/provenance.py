@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import Field, ValidationError
 
 from glm130b.config import Section
 from glm130b.errors import ConfigError
+from glm130b.lines import read_yaml_file
 
 UNKNOWN = "unknown"
 """Stands for what nobody knows any more; a report says so, rather than leave it out."""
@@ -60,11 +60,7 @@ def read_facts(path: Path) -> Training:
     Raises:
         ConfigError: it cannot be read, or has a key that is not known.
     """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or "it is not YAML in UTF-8"
-        raise ConfigError(f"{path} cannot be read: {reason}.", "Mend the file, or check its name.") from None
+    tree = read_yaml_file(path)
     try:
         return Facts.model_validate(tree or {}).training
     except ValidationError as error:

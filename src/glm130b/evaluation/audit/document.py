@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from glm130b.config import Section
 from glm130b.errors import ConfigError
 from glm130b.evaluation.audit.formula import names_in
+from glm130b.lines import read_yaml_file
 
 PAPER = Path(__file__).parent / "paper.yaml"
 Decimals = Annotated[int, Field(ge=0, le=9)]
@@ -224,15 +224,7 @@ def read_document(file: Path) -> Document:
     Raises:
         ConfigError: no such file, not YAML, or not such a document, naming the key.
     """
-    try:
-        tree: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise ConfigError(f"{file} cannot be read: {reason}.", "Check the path.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{file}{where}: this is not YAML.", "Mend the file.") from None
+    tree = read_yaml_file(file)
     try:
         return Document.model_validate(tree)
     except ValidationError as error:
