@@ -26,6 +26,8 @@ from glm130b.evaluation.plan import plan_of, questions_of
 from glm130b.evaluation.questions import Questioner
 from glm130b.evaluation.task import Task
 
+pytestmark = pytest.mark.slow
+
 EXPORTABLE = {
     name: task
     for name, task in known_tasks().items()

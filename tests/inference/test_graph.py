@@ -21,6 +21,8 @@ from glm130b.model import GLM, KVCache, Scheme, build_model
 from glm130b.quantization import QuantizedLinear, quantize_rows, use_quantized_linears
 from glm130b.tokenization import SpecialTokens
 
+pytestmark = pytest.mark.slow
+
 ON_GPU = torch.cuda.is_available()
 DEVICE = "cuda" if ON_GPU else "cpu"
 SPECIAL = SpecialTokens(mask=56, gmask=57, smask=58, eod=59, sop=60, eop=61, enc=62, dblock=63, eos=2)

@@ -17,6 +17,8 @@ from glm130b.interop import convert, describe, load_model, open_model, quantize_
 from glm130b.model import GLM, InMemory, Scheme, build_model, write_tensors
 from glm130b.quantization import is_quantizable, matrix_error, quantize_rows, unpack_int4
 
+pytestmark = pytest.mark.slow
+
 CONFIG = ModelConfig(num_layers=2, hidden_size=128, num_heads=4, ffn_size=192, vocab_size=96, max_sequence_length=64)
 SCHEMES = [
     Scheme(8),

@@ -26,6 +26,8 @@ from glm130b.kernels.gpu.tables import (
     gemv_config,
 )
 
+pytestmark = pytest.mark.slow
+
 ON_GPU = torch.cuda.is_available()
 DEVICE = "cuda" if ON_GPU else "cpu"
 HALVES = [torch.float16, torch.bfloat16] if ON_GPU else [torch.float16]  # the interpreter lacks products of BF16

@@ -19,6 +19,8 @@ from glm130b.parallel import Stage, fake_mesh
 from glm130b.parallel.tensor import place_tensor_parallel
 from glm130b.planning.activations import layer_bytes
 
+pytestmark = pytest.mark.slow
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SHAPE = [
     "model.num_layers=3",
