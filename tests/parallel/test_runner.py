@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from ranks import run_ranks
+from runs import HARD
 from support import small_config
 from torch import nn
 from torch.distributed.fsdp._fully_shard import _fsdp_param_group as module
@@ -16,7 +17,6 @@ from glm130b.corpus import PreparedCorpus
 from glm130b.model import Layer
 from glm130b.tokenization import Tokenizer
 from glm130b.training import Trainer
-from runs import HARD
 
 pytestmark = pytest.mark.slow
 
