@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS := -n auto --maxprocesses 4
 
-.PHONY: demo test test-fast test-harness lint bench setup clean
+.PHONY: demo test test-fast harness test-harness lint bench setup clean
 
 demo: setup
 	$(BIN)/glm demo
@@ -15,8 +15,10 @@ test: setup lint
 test-fast: setup
 	$(BIN)/python -m pytest $(WORKERS) -m "not slow"
 
-test-harness: setup
+harness: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[harness]"
+
+test-harness: harness
 	$(BIN)/python -m pytest $(WORKERS) tests/evaluation/test_harness_bridge.py
 
 lint: setup
