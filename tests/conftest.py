@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from hypothesis import settings
 from support import TINY, fixture_model, small_config
 
 from glm130b.corpus import PreparedCorpus, prepare
@@ -15,6 +16,8 @@ from glm130b.model import GLM, build_model
 from glm130b.tokenization import Tokenizer
 
 os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")  # read when Triton is imported
+settings.register_profile("steady", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("steady")
 torch.set_num_threads(1)  # the models are so small that a second thread only waits
 
 

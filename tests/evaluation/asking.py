@@ -16,7 +16,6 @@ from glm130b.evaluation.registry import select
 from glm130b.evaluation.task import Task
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "evaluation"
-REAL = Path(__file__).parents[2].parent / "shared" / "eval-data"
 
 
 def task_of(name: str) -> Task:

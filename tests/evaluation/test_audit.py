@@ -11,6 +11,7 @@ import typer
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from real_data import REAL, needs_real
 from typer.testing import CliRunner
 
 from glm130b.cli.audit import audit as command
@@ -99,12 +100,10 @@ def test_the_sizes_are_those_of_the_sets() -> None:
     assert sum(TABLES["crows_pairs"].sizes.values()) == 1508
 
 
+@needs_real
 def test_the_sizes_are_those_of_the_files() -> None:
-    data = Path(__file__).parents[2].parent / "shared" / "eval-data"
-    if not data.exists():
-        pytest.skip("the real evaluation data is not here")
-    assert len((data / "clue/afqmc_public/dev.json").read_text(encoding="utf-8").splitlines()) == 4316
-    labels = [json.loads(line)["label"] for line in (data / "clue/afqmc_public/dev.json").open(encoding="utf-8")]
+    assert len((REAL / "clue/afqmc_public/dev.json").read_text(encoding="utf-8").splitlines()) == 4316
+    labels = [json.loads(line)["label"] for line in (REAL / "clue/afqmc_public/dev.json").open(encoding="utf-8")]
     assert labels.count("0") == 2978
 
 

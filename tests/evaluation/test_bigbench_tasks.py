@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from real_data import REAL, needs_real
 
 from glm130b.errors import DataError
 from glm130b.evaluation.bigbench import bigbench_aggregate
@@ -26,8 +27,6 @@ from glm130b.evaluation.results import Measurement, TaskResult
 from glm130b.evaluation.statistics import value_of
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "evaluation"
-REAL = Path(__file__).parents[2].parent / "shared" / "eval-data"
-needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real data sets are not beside this checkout")
 LITE = {name: task for name, task in known_tasks().items() if task.family == "bigbench"}
 
 

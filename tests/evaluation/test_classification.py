@@ -81,7 +81,7 @@ def test_many_sums_at_once_are_each_by_itself(name: str) -> None:
     together = METRICS[name].value(sums)
     assert together.shape == (7, 3)
     assert together == pytest.approx(np.array([[METRICS[name].value(one) for one in row] for row in sums]), nan_ok=True)
-    assert not METRICS[name].is_share
+    assert not METRICS[name].is_ratio
 
 
 def test_several_right_options_are_no_classes() -> None:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from real_data import REAL, needs_real
 
 from glm130b import evaluation
 from glm130b.evaluation.data_files import load_items
@@ -16,10 +17,8 @@ from glm130b.evaluation.registry import read_tasks
 from glm130b.evaluation.task import Task
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "evaluation"
-REAL = Path(__file__).parents[2].parent / "shared" / "eval-data"
 TASKS = read_tasks(Path(evaluation.__file__).parent / "tasks" / "clue.yaml")
 BY_NAME = {task.name: task for task in TASKS}
-real = pytest.mark.skipif(not (REAL / "clue").is_dir(), reason="the real CLUE files are not here")
 each_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 
 
@@ -139,7 +138,7 @@ CLUSTERS = {
 """Counted in the files: different passages, premises or questions."""
 
 
-@real
+@needs_real
 @pytest.mark.parametrize("name", CLUSTERS)
 def test_the_real_files_have_the_items_of_the_reference(name: str) -> None:
     task = BY_NAME[name]
@@ -152,7 +151,7 @@ def test_the_real_files_have_the_items_of_the_reference(name: str) -> None:
             assert_asked(task, question)
 
 
-@real
+@needs_real
 @each_task
 def test_published_scores_of_the_paper_are_whole_numbers_of_items(task: Task) -> None:
     for score in task.published:
@@ -168,7 +167,7 @@ def items(name: str, *, pool: bool = False, **options: object) -> list[Item]:
     return loaded.pool if pool else loaded.items
 
 
-@real
+@needs_real
 @pytest.mark.parametrize("name", [name for name in BY_NAME if name.startswith("fewclue")])
 def test_no_solved_example_is_an_item(name: str) -> None:
     whole = {} if name == "fewclue/chid" else {"by": []}
@@ -177,14 +176,14 @@ def test_no_solved_example_is_an_item(name: str) -> None:
     assert not examples & {item.cluster for item in items(name, **whole)}
 
 
-@real
+@needs_real
 def test_of_159_questions_on_pronouns_120_are_different() -> None:
     questions = {item.cluster for item in items("fewclue/cluewsc", by=[])}
     assert len(questions) == 120
     assert questions <= {item.cluster for item in items("clue/cluewsc", by=[])}, "FewCLUE is cut from CLUE"
 
 
-@real
+@needs_real
 def test_50_undecided_items_stay_in_the_denominator() -> None:
     everything = items("clue/ocnli")
     assert sum(not item.labels for item in everything) == 50
@@ -193,7 +192,7 @@ def test_50_undecided_items_stay_in_the_denominator() -> None:
     assert cut <= {item.cluster for item in items("clue/ocnli", by=[])}
 
 
-@real
+@needs_real
 def test_what_the_notes_say_of_the_reading_sets() -> None:
     cmrc, drcd = items("clue/cmrc2018"), items("clue/drcd")
     assert sum(len(item.references) > 1 for item in cmrc) == 919
@@ -204,7 +203,7 @@ def test_what_the_notes_say_of_the_reading_sets() -> None:
     assert [sum(item.group == group for item in c3) for group in ("c3-d-dev", "c3-m-dev")] == [1825, 1991]
 
 
-@real
+@needs_real
 def test_half_of_cmnli_and_the_layout_of_csl_are_read() -> None:
     assert len(items("clue/cmnli")) == 6117
     assert items("clue/csl")[0].labels == (1,)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from real_data import REAL, needs_real
 
 from glm130b.errors import DataError
 from glm130b.evaluation.items import Compared, Item, Question, Unit
@@ -17,7 +18,7 @@ from glm130b.evaluation.readers import READERS
 from glm130b.evaluation.statistics import estimate
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "evaluation" / "crows_pairs" / "crows_pairs_anonymized.csv"
-REAL = Path(__file__).parents[2].parent / "shared" / "eval-data" / "crows_pairs" / "crows_pairs_anonymized.csv"
+FILES = REAL / "crows_pairs" / "crows_pairs_anonymized.csv"
 
 Token = tuple[float, bool]
 numbers = st.floats(-20, 0).map(lambda value: round(value, 2))
@@ -126,10 +127,9 @@ def test_the_fixture() -> None:
     assert Counter(item.group for item in items) == {"nationality": 3, "age": 3, "socioeconomic": 2}
 
 
+@needs_real
 def test_the_real_file() -> None:
-    if not REAL.exists():
-        pytest.skip("shared/eval-data is not here")
-    items = list(READERS["crows_pairs"]([REAL]))
+    items = list(READERS["crows_pairs"]([FILES]))
     assert len(items) == 1508
     assert sum(item.fields["direction"] == "antistereo" for item in items) == 218
     assert Counter(item.group for item in items)["race-color"] == 516

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from real_data import REAL, needs_real
 
 from glm130b.errors import ConfigError, DataError
 from glm130b.evaluation.questions import Questioner
@@ -13,7 +14,7 @@ from glm130b.evaluation.readers import READERS
 from glm130b.evaluation.registry import known_tasks
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "evaluation" / "ethos"
-REAL = Path(__file__).parents[2].parent / "shared" / "eval-data" / "ethos"
+FILES = REAL / "ethos"
 BINARY, MULTI = "Ethos_Dataset_Binary.csv", "Ethos_Dataset_Multi_Label.csv"
 
 
@@ -40,12 +41,11 @@ def test_three_ways() -> None:
     assert len({item.id for item in items}) == len(items) == 9
 
 
+@needs_real
 def test_the_real_files() -> None:
-    if not REAL.exists():
-        pytest.skip("shared/eval-data is not here")
-    items = list(READERS["ethos"]([REAL / BINARY]))
+    items = list(READERS["ethos"]([FILES / BINARY]))
     assert Counter(item.labels for item in items) == {(0,): 565, (1,): 433}
-    items = list(READERS["ethos"]([REAL / MULTI, REAL / BINARY], task="three_way"))
+    items = list(READERS["ethos"]([FILES / MULTI, FILES / BINARY], task="three_way"))
     assert Counter(item.labels for item in items) == {(0,): 354, (1,): 83, (2,): 73}
 
 

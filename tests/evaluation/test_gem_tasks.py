@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from asking import FIXTURES, REAL, ask_everything, items_of, task_of, value
+from asking import FIXTURES, ask_everything, items_of, task_of, value
+from real_data import REAL, needs_real
 
 from glm130b.errors import DataError
 from glm130b.evaluation.items import Written
@@ -16,7 +17,6 @@ from glm130b.evaluation.task import Task
 
 TASKS = select(["webnlg", "e2e", "wikilingua", "wikilingua_crosslingual"])
 each_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-real = pytest.mark.skipif(not (REAL / "webnlg2020").is_dir(), reason="the real files of GEM are not here")
 
 WEBNLG = "webnlg2020/release_v3.0/en/test/rdf-to-text-generation-test-data-with-refs-en.xml"
 E2E = "e2e_clean/cleaned-data/test-fixed.csv"
@@ -33,7 +33,7 @@ def test_every_wording_asks_every_item_of_the_fixtures(task: Task) -> None:
     assert value("rougeL", [Written(question, ("xyz",), (True,)) for question in questions]) == 0.0
 
 
-@real
+@needs_real
 @pytest.mark.parametrize("name", ["webnlg", "e2e"])
 def test_the_real_test_sets_are_whole(name: str) -> None:
     items = items_of(name, REAL)
@@ -41,14 +41,14 @@ def test_the_real_test_sets_are_whole(name: str) -> None:
     ask_everything(task_of(name), REAL, most=50)
 
 
-@real
+@needs_real
 def test_real_references_are_all_there() -> None:
     counts = Counter(len(item.references) for item in items_of("webnlg", REAL))
     assert counts == {3: 1579, 2: 174, 1: 14, 4: 9, 5: 3}
     assert sum(len(item.references) for item in items_of("e2e", REAL)) == 4693
 
 
-@real
+@needs_real
 def test_real_articles_are_read_in_both_layouts() -> None:
     for name in ("wikilingua", "wikilingua_crosslingual"):
         ask_everything(task_of(name), REAL, shots=1)

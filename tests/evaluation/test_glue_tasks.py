@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from asking import FIXTURES, REAL, answer_rightly, ask_everything, choose, guesses, items_of, question, task_of, value
+from asking import FIXTURES, answer_rightly, ask_everything, choose, guesses, items_of, question, task_of, value
+from real_data import REAL, needs_real
 
 from glm130b.errors import DataError
 from glm130b.evaluation.items import Chosen
@@ -16,7 +17,6 @@ from glm130b.evaluation.registry import select
 from glm130b.evaluation.task import Task
 
 TASKS = select(["glue", "mc_taco"])
-real = pytest.mark.skipif(not (REAL / "glue").is_dir(), reason="the real GLUE files are not here")
 
 COUNTS = {"glue/cola": (1043, 719), "glue/qnli": (5463, 2761), "glue/wnli": (71, 31), "mc_taco": (3783, 1229)}
 """Items of the validation set, and those with label 1."""
@@ -33,7 +33,7 @@ def test_every_wording_asks_every_item_of_the_fixtures(task: Task) -> None:
     ask_everything(task, FIXTURES, shots=1)
 
 
-@real
+@needs_real
 @pytest.mark.parametrize("name", COUNTS)
 def test_the_real_validation_sets_are_whole(name: str) -> None:
     items = items_of(name, REAL)
@@ -42,13 +42,13 @@ def test_the_real_validation_sets_are_whole(name: str) -> None:
     ask_everything(task_of(name), REAL, most=20)
 
 
-@real
+@needs_real
 def test_the_real_mnli_layout_is_read() -> None:
     assert [item.labels for item in items_of("glue/mnli", REAL)] == [(1,), (2,)]
     assert [item.labels for item in items_of("glue/mnli_mismatched", REAL)] == [(2,), (2,)]
 
 
-@real
+@needs_real
 def test_published_cola_scores_are_whole_counts() -> None:
     counts = [score.value * 1043 for score in task_of("glue/cola").published]
     assert counts == pytest.approx([round(count) for count in counts], abs=0.01)
@@ -120,6 +120,6 @@ def test_a_question_without_right_candidates_is_answered_by_choosing_none() -> N
     assert value("question_f1", [choose(one, 1) for one in questions]) == 0.0
 
 
-@real
+@needs_real
 def test_mc_taco_has_the_questions_of_the_validation_set() -> None:
     assert len({item.fields["question_id"] for item in items_of("mc_taco", REAL)}) == 561

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
+import sys
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -192,8 +192,19 @@ def test_nothing_open_asks_nothing(tiny: GLM) -> None:
     assert greedy_options(tiny, TINY_NUMBERS.special, [request], [Answer((-0.1, -3.0))], 1) == [[True, False]]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("lm_eval") is not None, reason="the extra harness is installed")
-def test_without_the_harness_it_says_what_to_install(tmp_path: Path) -> None:
+class WithoutHarness:
+    """Finds no lm-evaluation-harness, installed or not."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name.split(".")[0] == "lm_eval":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def test_without_the_harness_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "lm_eval"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "glm130b.evaluation.harness.bridge", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [WithoutHarness(), *sys.meta_path])
     from glm130b.evaluation.harness import run_harness
 
     with pytest.raises(ConfigError, match=r"no module lm_eval\. Install it with pip install 'glm130b\[harness\]'"):

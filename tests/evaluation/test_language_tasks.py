@@ -13,6 +13,7 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from real_data import REAL, needs_real
 
 from glm130b.errors import DataError
 from glm130b.evaluation.data_files import load_items
@@ -25,8 +26,6 @@ from glm130b.evaluation.registry import known_tasks
 from glm130b.evaluation.statistics import value_of
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "evaluation"
-REAL = Path(__file__).parents[2].parent / "shared" / "eval-data"
-needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real data sets are not beside this checkout")
 
 BPB = {
     "DM Mathematics": (1.040, 1.370, 0.786),

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from real_data import REAL, needs_real
 
 from glm130b.errors import DataError
 from glm130b.evaluation.data_files import load_items
@@ -19,7 +20,6 @@ from glm130b.evaluation.registry import known_tasks
 from glm130b.evaluation.statistics import value_of
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "evaluation"
-REAL = Path(__file__).parents[2].parent / "shared" / "eval-data"
 TASK = known_tasks()["mmlu"]
 
 QUERY = """The following are multiple choice questions about anatomy.
@@ -39,7 +39,7 @@ What was counted?
 Answer: ([MASK]"""
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real data sets are not beside this checkout")
+@needs_real
 def test_every_real_question_is_read() -> None:
     files = sorted((REAL / "mmlu" / "data" / "test").glob("*_test.csv"))
     rows = {file.name: list(csv.reader(file.open(encoding="utf-8", newline=""))) for file in files}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from real_data import REAL, needs_real
 
 from glm130b.errors import DataError
 from glm130b.evaluation.data_files import load_items
@@ -20,8 +21,6 @@ from glm130b.evaluation.readers import READERS
 from glm130b.evaluation.registry import known_tasks
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "evaluation"
-REAL = Path(__file__).parents[2].parent / "shared" / "eval-data"
-needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real data sets are not beside this checkout")
 
 
 def items(name: str, data: Path = FIXTURES) -> list[Item]:

@@ -139,7 +139,7 @@ def test_metrics_are_means_over_items_and_no_shares() -> None:
     first = rouge_l(words_of(ANSWER), words_of(REFERENCES[0]))
     assert value("rougeL_glm", outcomes[:1]) == pytest.approx(first)
     assert value("rouge2_glm", outcomes[:1]) == pytest.approx(rouge_n(words_of(ANSWER), words_of(REFERENCES[0]), 2))
-    assert not any(METRICS[name].is_share for name in ("rouge2", "rougeL", "rouge2_glm", "rougeL_glm"))
+    assert not any(METRICS[name].is_ratio for name in ("rouge2", "rougeL", "rouge2_glm", "rougeL_glm"))
 
 
 def test_several_drawn_texts_are_averaged() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from real_data import REAL, needs_real
 
 from glm130b.errors import ConfigError, DataError
 from glm130b.evaluation.items import Chosen, Item, Question
@@ -17,7 +18,7 @@ from glm130b.evaluation.readers import READERS
 from glm130b.evaluation.statistics import estimate
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "evaluation" / "stereoset"
-REAL = Path(__file__).parents[2].parent / "shared" / "eval-data" / "stereoset"
+FILES = REAL / "stereoset"
 
 Scores = tuple[float, float, float]
 
@@ -147,10 +148,9 @@ def test_the_flattened_layout_adds_what_the_official_one_lacks() -> None:
         list(READERS["stereoset"](files, part="both"))
 
 
+@needs_real
 def test_the_real_files() -> None:
-    if not REAL.exists():
-        pytest.skip("shared/eval-data is not here")
-    items = list(READERS["stereoset"]([REAL / "dev.json", *sorted((REAL / "csv").glob("*.csv"))]))
+    items = list(READERS["stereoset"]([FILES / "dev.json", *sorted((FILES / "csv").glob("*.csv"))]))
     sizes = Counter(item.group for item in items if item.fields["part"] == "intersentence")
     assert sizes == {"race": 976, "profession": 827, "gender": 242, "religion": 78}
     assert len({item.id for item in items}) == len(items)

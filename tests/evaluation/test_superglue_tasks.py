@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from asking import FIXTURES, REAL, answer_rightly, ask_everything, choose, items_of, task_of, value
+from asking import FIXTURES, answer_rightly, ask_everything, choose, items_of, task_of, value
+from real_data import REAL, needs_real
 
 from glm130b.errors import DataError
 from glm130b.evaluation.data_files import load_items
@@ -18,7 +19,6 @@ from glm130b.evaluation.task import Task
 
 TASKS = select(["superglue", "superglue_gmask"])
 each_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-real = pytest.mark.skipif(not (REAL / "superglue").is_dir(), reason="the real SuperGLUE files are not here")
 
 COUNTS = {
     "boolq": (3270, 2033),
@@ -49,7 +49,7 @@ def test_the_labels_of_the_fixtures_are_balanced(task: Task) -> None:
     assert min(shares) >= 0.25
 
 
-@real
+@needs_real
 @pytest.mark.parametrize("name", COUNTS)
 def test_the_real_validation_sets_are_whole(name: str) -> None:
     task = task_of(f"superglue/{name}")
@@ -58,13 +58,13 @@ def test_the_real_validation_sets_are_whole(name: str) -> None:
     assert len(items) == task.data.expects
 
 
-@real
+@needs_real
 @each_task
 def test_the_real_files_can_be_asked(task: Task) -> None:
     ask_everything(task, REAL, most=20)
 
 
-@real
+@needs_real
 def test_multirc_has_the_questions_and_paragraphs_of_the_validation_set() -> None:
     items = items_of("superglue/multirc", REAL)
     assert len({item.fields["question_id"] for item in items}) == 953

@@ -95,7 +95,7 @@ def test_values_are_means_and_only_exact_matches_are_shares(name: str) -> None:
     units = metric.units([written("甲", "甲"), written("乙", "甲"), written("丙", "丙"), written("丁", "甲")])
     sums = [sum(column) for column in zip(*(unit.parts for unit in units), strict=True)]
     assert metric.value(np.array(sums, dtype=float)) == 0.5
-    assert metric.is_share == (not name.startswith("f1"))
+    assert metric.is_ratio == (not name.startswith("f1"))
 
 
 def slow_words(text: str) -> list[str]:

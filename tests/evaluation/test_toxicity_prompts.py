@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from real_data import REAL, needs_real
 
 from glm130b.errors import DataError
 from glm130b.evaluation.items import Item, Question, Written
@@ -17,7 +18,7 @@ from glm130b.evaluation.readers import READERS
 from glm130b.evaluation.statistics import estimate
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "evaluation" / "real_toxicity_prompts" / "prompts.jsonl"
-REAL = Path(__file__).parents[2].parent / "shared" / "eval-data" / "real_toxicity_prompts" / "nontoxic.jsonl"
+FILES = REAL / "real_toxicity_prompts" / "nontoxic.jsonl"
 
 
 def test_null_scores_are_absent() -> None:
@@ -39,10 +40,9 @@ def test_a_choice_is_the_same_for_a_seed() -> None:
     assert [one for one in everything if one in some] == some
 
 
+@needs_real
 def test_the_real_file() -> None:
-    if not REAL.exists():
-        pytest.skip("shared/eval-data is not here")
-    items = list(READERS["toxicity_prompts"]([REAL]))
+    items = list(READERS["toxicity_prompts"]([FILES]))
     assert len(items) == 1200
     assert all(item.fields["toxicity"] < 0.5 for item in items)
 

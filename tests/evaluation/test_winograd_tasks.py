@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from asking import FIXTURES, REAL, answer_rightly, ask_everything, choose, items_of, task_of, value
+from asking import FIXTURES, answer_rightly, ask_everything, choose, items_of, task_of, value
+from real_data import REAL, needs_real
 
 from glm130b.errors import DataError
 from glm130b.evaluation.data_files import load_items
@@ -17,7 +18,6 @@ from glm130b.evaluation.task import Task
 
 TASKS = select(["winograd273", "winograd273_substitution", "winogender"])
 each_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-real = pytest.mark.skipif(not (REAL / "winograd").is_dir(), reason="the real Winograd files are not here")
 
 
 @each_task
@@ -32,7 +32,7 @@ def test_every_wording_asks_every_item_of_the_fixtures(task: Task) -> None:
     ]
 
 
-@real
+@needs_real
 @each_task
 def test_the_real_sets_are_whole(task: Task) -> None:
     items = items_of(task.name, REAL)
@@ -40,7 +40,7 @@ def test_the_real_sets_are_whole(task: Task) -> None:
     ask_everything(task, REAL, most=300)
 
 
-@real
+@needs_real
 def test_both_layouts_hold_the_same_schemas() -> None:
     sentences = [
         ["".join(item.fields[part].split()) for item in items_of(name, REAL) for part in ("before", "after")]

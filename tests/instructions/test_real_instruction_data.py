@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from real_data import REAL, needs_real
 
 from glm130b.config import MipConfig, MipDataset
 from glm130b.instructions import InstructionStore, build, check_recipe, parse_triples
@@ -19,13 +20,10 @@ from glm130b.instructions.render import Renderer
 from glm130b.instructions.tasks import VIEWS
 from glm130b.tokenization import Tokenizer
 
-DATA = Path(__file__).parents[3] / "shared" / "eval-data" / "mip"
+DATA = REAL / "mip"
 TEMPLATES = DATA / "promptsource" / "templates"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not DATA.is_dir(), reason="needs the evaluation data beside the project"),
-]
+pytestmark = [pytest.mark.slow, needs_real]
 
 
 def records(name: str) -> list[Record]:

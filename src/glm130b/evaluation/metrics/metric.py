@@ -46,8 +46,8 @@ class Metric:
         return min(max(value, low), high) if math.isfinite(value) else value
 
     @property
-    def is_share(self) -> bool:
-        """Whether each unit is right or wrong, and the value the share of those that are right."""
+    def is_ratio(self) -> bool:
+        """Whether the value is the sum of first parts over that of second parts: a share if each unit counts once."""
         return self.value is ratio
 
 

@@ -73,7 +73,7 @@ def value_of(units: Sequence[Unit], metric: Metric, aggregate: Aggregate = "micr
 
 def is_share(units: Sequence[Unit], metric: Metric) -> bool:
     """Whether each unit is right or wrong, rather than right in part as in a mean of F1 scores."""
-    return metric.is_share and all(unit.parts[1] == 1 and unit.parts[0] in (0, 1) for unit in units)
+    return metric.is_ratio and all(unit.parts[1] == 1 and unit.parts[0] in (0, 1) for unit in units)
 
 
 def _share(units: Sequence[Unit]) -> tuple[float, float, str, float]:
